@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+// The host as the reconcilers see it: read what is, apply one step. Three implementations: local (this kernel), simulated, and
+// later the root helper's client.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "actuators/jobs.hpp"
+#include "actuators/sidecar.hpp"
+#include "actuators/step.hpp"
+#include "base/clock.hpp"
+#include "base/inet.hpp"
+#include "base/result.hpp"
+
+namespace banger::actuators {
+
+// --- what is observed --------------------------------------------------------------------------------------------------------
+struct LinkView {
+  std::string name;
+  std::int64_t index = 0;
+  std::string kind;    // "bridge", "tun", "veth", … ; empty for hardware
+  std::string alias;   // ifalias, as it stands
+  std::string master;  // name of the bridge it is on
+  bool up = false;     // administratively
+  std::int64_t mtu = 0;
+  std::vector<std::string> addresses;  // IPv4, "10.1.2.1/24"
+  bool operator==(const LinkView&) const = default;
+};
+
+struct RouteView {  // an IPv4 route of the main table
+  Cidr destination;
+  std::string link;
+  bool operator==(const RouteView&) const = default;
+};
+
+struct NatView {
+  std::string table;
+  std::string comment;  // the label
+  std::string bridge;   // of the rules found; empty when they are not as we write them
+  std::string cidr;
+  bool operator==(const NatView&) const = default;
+};
+
+struct ProcessView {
+  std::int64_t pid = 0;
+  std::uint64_t start_time_ticks = 0;
+  std::string exe;  // readlink of /proc/PID/exe
+  bool is_shim = false;
+  bool names_socket = false;  // its command line names this VM's monitor socket
+  bool in_cgroup = false;
+  bool operator==(const ProcessView&) const = default;
+};
+
+enum class MonitorState { NotAsked, Unreachable, Prelaunch, Running, Paused, Shutdown, InternalError };
+
+struct ExitView {
+  std::string reason;  // GuestReboot | GuestShutdown | Killed | Crashed | InternalError | StartFailed | Unknown
+  std::int64_t exit_code = 0;
+  std::int64_t signal = 0;
+  std::optional<WallTime> finished;
+  std::string message;  // the last lines of the VMM's stderr, printable, at most 1 KiB
+  bool operator==(const ExitView&) const = default;
+};
+
+struct VmmView {
+  bool cgroup_exists = false;
+  bool cgroup_populated = false;
+  std::vector<ProcessView> processes;  // of the cgroup, and any other process whose command line names the VM's socket
+  std::optional<ProcessView> vmm;      // the one VMM that is verified: in the cgroup, right executable, names the socket
+  MonitorState monitor = MonitorState::NotAsked;
+  std::string driver;  // "qemu"
+  std::string version;
+  std::string accelerator;  // "kvm" | "tcg"
+  std::string accelerator_reason;
+  std::string socket;
+  std::optional<ExitView> exit;  // of the last VMM, from the shim's record
+  bool operator==(const VmmView&) const = default;
+};
+
+struct DiskView {
+  std::string name;  // "root" or the data disk's
+  std::string path;
+  Bytes size;
+  Bytes allocated;
+  bool operator==(const DiskView&) const = default;
+};
+
+// One VM's slice of the host.
+struct VmView {
+  std::string uid;
+  bool directory_exists = false;
+  std::optional<Sidecar> sidecar;
+  std::string sidecar_error;  // it is there and cannot be read; says why
+  std::vector<DiskView> disks;
+  std::optional<std::string> initrd_config_hash;  // of the GuestConfig and base initrd that <vm_dir>/initrd was made from
+  std::vector<LinkView> links;  // labelled with this uid, and those that bear one of its tap names with another label or none
+  VmmView vmm;
+  bool run_directory_exists = false;
+  std::vector<JobView> jobs;
+  std::string boot_id;
+  bool operator==(const VmView&) const = default;
+};
+
+struct NetworkView {
+  std::string uid;
+  std::vector<LinkView> links;                // labelled with this uid, or bearing the bridge's name
+  std::optional<NatView> nat;                 // the table of this network's name, ours or not
+  std::vector<RouteView> routes;              // all of the host's
+  bool forwarding = false;                    // net.ipv4.ip_forward
+  std::vector<std::string> host_nameservers;  // without loopback
+  std::vector<std::string> foreign_links;     // names of all links that are not ours
+  bool operator==(const NetworkView&) const = default;
+};
+
+struct FileFacts {
+  std::string path;
+  bool exists = false;
+  Bytes size;
+  std::int64_t mtime_ns = 0;
+  bool operator==(const FileFacts&) const = default;
+};
+
+struct ImageView {
+  std::string uid;
+  FileFacts source;
+  std::vector<FileFacts> built;  // base-*.ext4 in its directory
+  bool directory_exists = false;
+  std::vector<JobView> jobs;
+  bool operator==(const ImageView&) const = default;
+};
+
+struct HostKernel {  // an installed kernel package: /boot/vmlinuz-<version> with /lib/modules/<version>
+  std::string version;
+  std::string path;
+  std::string modules_dir;
+  bool operator==(const HostKernel&) const = default;
+};
+
+struct KernelView {
+  std::string uid;
+  FileFacts kernel;                      // spec.path, or the newest host kernel's
+  std::vector<HostKernel> host_kernels;  // newest first (version order)
+  std::vector<FileFacts> built;          // initrd-* in its directory
+  bool directory_exists = false;
+  std::vector<JobView> jobs;
+  bool operator==(const KernelView&) const = default;
+};
+
+// All VMs and networks in one pass: each class of kernel object is read once, whatever the number of VMs.
+struct HostView {
+  std::map<std::string, VmView> vms;  // by uid: every uid for which anything of ours was found, and those asked for
+  std::map<std::string, NetworkView> networks;
+  bool operator==(const HostView&) const = default;
+};
+
+struct ImageQuery {
+  std::string uid;
+  std::string source_path;
+};
+struct KernelQuery {
+  std::string uid;
+  std::string path;  // empty for the host's package
+};
+struct NetworkQuery {
+  std::string uid;
+  std::string bridge;  // the name wanted
+};
+
+// --- the port ----------------------------------------------------------------------------------------------------------------
+class Host {
+ public:
+  virtual ~Host() = default;
+
+  // One VM, by its names; nic_count says which tap names to look for beside the labelled ones. Asks the VMM's monitor.
+  virtual Result<VmView> observe_vm(const std::string& uid, std::size_t nic_count) = 0;
+  virtual Result<NetworkView> observe_network(const NetworkQuery& query) = 0;
+  virtual Result<ImageView> observe_image(const ImageQuery& query) = 0;
+  virtual Result<KernelView> observe_kernel(const KernelQuery& query) = 0;
+
+  // Everything, once. Monitors are not asked.
+  virtual Result<HostView> observe_all(const std::vector<NetworkQuery>& networks) = 0;
+
+  virtual Result<Applied> apply(const Step& step) = 0;
+
+  // Hints that something may have changed for the owner of this uid (a VMM ended, a link event, a job's end); "" means anything.
+  // Called from any thread; only wakes queues. Set once, before use.
+  virtual void on_hint(std::function<void(const std::string& uid)> callback) = 0;
+};
+
+}  // namespace banger::actuators

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every name this program gives to a kernel object or a file, derived from its owner's uid, with the limit it must fit.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace banger::actuators {
+
+// Where a daemon instance keeps things. Both absolute. run_dir is short: a socket path below it must fit sun_path (107 bytes).
+struct Layout {
+  std::filesystem::path state_dir;  // /var/lib/banger: survives a reboot
+  std::filesystem::path run_dir;    // /run/banger: does not
+  bool operator==(const Layout&) const = default;
+};
+
+// 10 base32 digits: the first 50 bits of the uid. uid must satisfy is_uid() (checked; aborts otherwise: no other text may name
+// anything).
+std::string short_id(std::string_view uid);
+
+std::string tap_name(std::string_view vm_uid,
+                     std::size_t index);                // "bgr" + short_id + "-" + index 0..7: 15 characters = IFNAMSIZ - 1
+std::string bridge_name(std::string_view network_uid);  // "bgb" + short_id: 13 characters
+std::string link_alias(std::string_view uid);           // "banger:uid=" + uid: 47 of IFALIASZ 256
+std::optional<std::string> uid_of_alias(std::string_view alias);  // the uid, if the alias is one of ours
+std::string nat_table_name(std::string_view network_uid);         // "banger-" + short_id
+std::string nat_comment(std::string_view network_uid);            // same text as link_alias
+std::string cgroup_name(std::string_view vm_uid);                 // "banger.slice/vm-" + uid
+std::optional<std::string> uid_of_cgroup(std::string_view path);  // of ".../vm-<uid>"
+std::string mac_of(std::string_view vm_uid, std::size_t index);   // locally administered, from 40 bits of the uid and the index
+
+std::filesystem::path vm_dir(const Layout& layout, std::string_view vm_uid);                                 // <state>/vms/<uid>
+std::filesystem::path sidecar_path(const Layout& layout, std::string_view vm_uid);                           // …/vm.json
+std::filesystem::path root_disk_path(const Layout& layout, std::string_view vm_uid);                         // …/root.img
+std::filesystem::path data_disk_path(const Layout& layout, std::string_view vm_uid, std::string_view disk);  // …/disk-<name>.img
+std::filesystem::path vm_initrd_path(const Layout& layout, std::string_view vm_uid);                         // …/initrd
+std::filesystem::path host_key_path(const Layout& layout, std::string_view vm_uid);  // …/host_key: the guest's ed25519 host key
+std::filesystem::path known_hosts_path(const Layout& layout, std::string_view vm_uid);     // …/known_hosts
+std::filesystem::path serial_log_path(const Layout& layout, std::string_view vm_uid);      // …/serial.log, and serial.log.1
+std::filesystem::path vm_run_dir(const Layout& layout, std::string_view vm_uid);           // <run>/vm/<short_id>
+std::filesystem::path monitor_socket_path(const Layout& layout, std::string_view vm_uid);  // …/qmp.sock
+std::filesystem::path exit_record_path(const Layout& layout, std::string_view vm_uid);     // …/exit.json, written by the shim
+std::filesystem::path vmm_log_path(const Layout& layout, std::string_view vm_uid);         // …/vmm.log: stderr of the VMM
+std::filesystem::path image_dir(const Layout& layout, std::string_view image_uid);         // <state>/images/<uid>
+std::filesystem::path kernel_dir(const Layout& layout, std::string_view kernel_uid);       // <state>/kernels/<uid>
+std::filesystem::path client_key_path(const Layout& layout);                               // <state>/ssh/id_ed25519
+
+}  // namespace banger::actuators

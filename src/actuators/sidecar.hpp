@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// vm.json beside each VM: what the VM was last started as, and the names of what was made for it. Written and synced before the
+// objects it names are made. A hint for teardown and adoption; what the kernel shows always wins.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "api/virtual_machine.hpp"
+#include "base/clock.hpp"
+#include "base/result.hpp"
+
+namespace banger::actuators {
+
+struct NicRecord {
+  std::string network;  // name
+  std::string network_uid;
+  std::string tap;
+  std::string mac;
+  std::string address;  // "10.1.2.3/24"
+  std::string gateway;
+  bool operator==(const NicRecord&) const = default;
+};
+
+struct Sidecar {
+  std::uint32_t format = 1;
+  std::string uid;
+  std::string ns;
+  std::string name;
+  std::uint64_t generation = 0;           // of launched_spec
+  api::VirtualMachineSpec launched_spec;  // what the running (or last) VMM was made from
+  std::vector<NicRecord> nics;
+  std::string image_digest;
+  std::string root_backend;             // "reflink" | "copy"; set once the root disk is made
+  std::vector<std::string> disk_names;  // data disks that were made
+  std::string boot_id;                  // of the host at launch
+  std::uint64_t launches = 0;           // how often a VMM was started for this VM
+  std::optional<WallTime> launched;
+  std::string sync_nonce;  // of the last guest sync that was confirmed, with its launch number: "<launches>:<hex>"
+  bool operator==(const Sidecar&) const = default;
+};
+
+std::string encode_sidecar(const Sidecar& sidecar);  // JSON text
+Result<Sidecar> decode_sidecar(std::string_view text);
+
+}  // namespace banger::actuators

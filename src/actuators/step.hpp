@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every mutation that this program can do to a host, as one variant of values. apply(step) (host.hpp) is idempotent: it looks
+// first and answers Unchanged when the post-condition already holds. A step never touches an object that bears the name but not
+// the label: it answers Conflict ("NameConflict: …").
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "actuators/jobs.hpp"
+#include "actuators/sidecar.hpp"
+#include "base/units.hpp"
+
+namespace banger::actuators {
+
+// --- files of a VM ---------------------------------------------------------------------------------------------------------
+struct MakeVmDirectory {  // <state>/vms/<uid> 0700 with a host key (ed25519) and known_hosts in it
+  std::string vm_uid;
+  std::vector<std::string> addresses;  // under which known_hosts pins the host key
+  std::int64_t port = 22;
+  bool operator==(const MakeVmDirectory&) const = default;
+};
+struct WriteSidecar {
+  Sidecar sidecar;
+  bool operator==(const WriteSidecar&) const = default;
+};
+struct GuestMount {
+  std::string disk;  // serial number of the virtio disk
+  std::string path;  // empty: only its file system is grown
+  bool operator==(const GuestMount&) const = default;
+};
+struct GuestNic {
+  std::string mac;
+  std::string address;  // "10.1.2.3/24"
+  std::string gateway;
+  bool operator==(const GuestNic&) const = default;
+};
+struct GuestConfig {  // what the host hands to banger-init
+  std::string hostname;
+  std::vector<GuestNic> nics;
+  std::vector<std::string> nameservers;
+  std::vector<GuestMount> mounts;
+  std::string ssh_user;                      // empty: no keys are installed
+  std::vector<std::string> authorized_keys;  // ours is added by the actuator
+  std::vector<api::GuestFileSpec> files;
+  bool operator==(const GuestConfig&) const = default;
+};
+struct WriteVmInitrd {  // <vm_dir>/initrd (0600) = the kernel's initrd + an archive with the configuration
+  std::string vm_uid;
+  std::string base_initrd;
+  GuestConfig config;
+  bool operator==(const WriteVmInitrd&) const = default;
+};
+struct SyncDisks {  // fsync of the VM's disk files: after the VMM is gone, before the stop is called clean
+  std::string vm_uid;
+  bool operator==(const SyncDisks&) const = default;
+};
+struct RemoveVmDirectory {  // disks and all. Refused (Busy) while the VM's cgroup is populated
+  std::string vm_uid;
+  bool operator==(const RemoveVmDirectory&) const = default;
+};
+struct RemoveImageDirectory {
+  std::string image_uid;
+  bool operator==(const RemoveImageDirectory&) const = default;
+};
+struct RemoveKernelDirectory {
+  std::string kernel_uid;
+  bool operator==(const RemoveKernelDirectory&) const = default;
+};
+
+// --- links -----------------------------------------------------------------------------------------------------------------
+struct MakeBridge {  // made, labelled, addressed, up; an address of ours that is not this one is removed
+  std::string network_uid;
+  std::string name;
+  std::string address;  // "10.1.2.1/24"
+  std::int64_t mtu = 1500;
+  bool operator==(const MakeBridge&) const = default;
+};
+struct MakeTap {  // persistent tap, labelled, on the bridge, up
+  std::string vm_uid;
+  std::string name;
+  std::string bridge;
+  std::int64_t mtu = 1500;
+  bool operator==(const MakeTap&) const = default;
+};
+struct RemoveLink {  // only if its label is owner_uid's
+  std::string owner_uid;
+  std::string name;
+  bool operator==(const RemoveLink&) const = default;
+};
+
+// --- address translation ---------------------------------------------------------------------------------------------------
+struct WriteNat {  // the network's own table, replaced whole in one transaction; forwarding is switched on in the host
+  std::string network_uid;
+  std::string table;
+  std::string bridge;
+  std::string cidr;
+  bool operator==(const WriteNat&) const = default;
+};
+struct RemoveNat {
+  std::string network_uid;
+  std::string table;
+  bool operator==(const RemoveNat&) const = default;
+};
+
+// --- the VMM ---------------------------------------------------------------------------------------------------------------
+struct VmmDisk {
+  std::string name;  // serial number in the guest: "root" or the data disk's
+  std::string path;
+  bool operator==(const VmmDisk&) const = default;
+};
+struct VmmNic {
+  std::string tap;
+  std::string mac;
+  bool operator==(const VmmNic&) const = default;
+};
+struct LaunchVmm {  // cgroup, run directory, shim, VMM. Refused (Busy) while the cgroup is populated or a disk is locked
+  std::string vm_uid;
+  std::string vm_name;  // for the process name only
+  std::int64_t cpus = 1;
+  Bytes memory;
+  std::string kernel_path;
+  std::string initrd_path;
+  std::vector<std::string> kernel_args;  // all of them; the driver adds only what its machine needs (console, reboot, tsc)
+  std::vector<VmmDisk> disks;            // the root disk first
+  std::vector<VmmNic> nics;
+  bool operator==(const LaunchVmm&) const = default;
+};
+struct KillVmm {  // every process in the VM's cgroup, at once; does not wait
+  std::string vm_uid;
+  bool operator==(const KillVmm&) const = default;
+};
+struct RemoveCgroup {  // Busy while populated
+  std::string vm_uid;
+  bool operator==(const RemoveCgroup&) const = default;
+};
+struct ClearRunDirectory {  // sockets, exit record. Busy while the cgroup is populated
+  std::string vm_uid;
+  bool operator==(const ClearRunDirectory&) const = default;
+};
+
+// --- jobs ------------------------------------------------------------------------------------------------------------------
+struct StartJob {
+  JobKey key;
+  JobSpec spec;
+  bool operator==(const StartJob&) const = default;
+};
+struct ForgetJob {
+  JobKey key;
+  bool operator==(const ForgetJob&) const = default;
+};
+
+using Step = std::variant<MakeVmDirectory, WriteSidecar, WriteVmInitrd, SyncDisks, RemoveVmDirectory, RemoveImageDirectory,
+                          RemoveKernelDirectory, MakeBridge, MakeTap, RemoveLink, WriteNat, RemoveNat, LaunchVmm, KillVmm,
+                          RemoveCgroup, ClearRunDirectory, StartJob, ForgetJob>;
+
+enum class Applied { Unchanged, Changed };
+
+std::string_view name_of(const Step& step);  // "MakeTap"; for a job "StartJob"
+std::string describe(const Step& step);      // "MakeTap bgr…-0 on bgb…": for people, one line, printable
+
+}  // namespace banger::actuators

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the controller runtime asks of a reconciler: look at one key again and say when to look next.
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <vector>
+
+#include "actuators/host.hpp"
+#include "api/event_sink.hpp"
+#include "api/object.hpp"
+#include "base/clock.hpp"
+#include "base/error.hpp"
+#include "base/random.hpp"
+#include "store/objects.hpp"
+
+namespace banger::reconcilers {
+
+// What every reconciler works with; nothing in it is owned. Each may be called from several worker threads, never for one key in
+// two.
+struct Ports {
+  store::Objects& objects;
+  actuators::Host& host;
+  api::EventSink& events;
+  Clock& clock;
+  Random& random;
+};
+
+// What a pass found: error → look again with this key's backoff (5 ms … 5 min), if retryable or not; requeue_after → look again
+// then; neither → only when something changes.
+struct Outcome {
+  std::optional<Error> error;
+  std::optional<std::chrono::milliseconds> requeue_after;
+  std::size_t mutations = 0;  // steps that answered Changed
+};
+
+class Reconciler {
+ public:
+  virtual ~Reconciler() = default;
+  virtual api::Kind kind() const = 0;
+  virtual Outcome reconcile(const api::ObjectKey& key) = 0;
+
+  // Keys of this kind that may need another look because another object changed (an Image became Ready: the VMs that wait for
+  // it). The changed object's own key is enqueued by the runtime and not returned.
+  virtual std::vector<api::ObjectKey> affected_by(const store::Change& change) = 0;
+
+  // Resync: of this kind's stored objects, those whose plan against this one observation of the host is not empty. Pure apart
+  // from reads of the store; mutates nothing. The runtime enqueues them for a pass of their own.
+  virtual std::vector<api::ObjectKey> drifted(const actuators::HostView& host) = 0;
+};
+
+}  // namespace banger::reconcilers

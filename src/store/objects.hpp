@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// The rules of the Kubernetes envelope over a store: who may write what, when the generation moves, when a deleted object goes.
+// Used by the API server, the intake and the reconcilers, so that there is one set of rules.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "api/codec.hpp"
+#include "api/object.hpp"
+#include "base/clock.hpp"
+#include "base/random.hpp"
+#include "base/result.hpp"
+#include "store/store.hpp"
+
+namespace banger::store {
+
+// An error with the refusals behind it (HTTP 422 causes); refusals are empty unless error.code is Invalid.
+struct WriteError {
+  Error error;
+  std::vector<api::Refusal> refusals;
+};
+template <class T>
+using WriteResult = std::expected<T, WriteError>;
+
+class Objects {
+ public:
+  // Neither is owned. random gives uids; a uid whose first 10 base32 digits (names.hpp short_id) are taken by a living object is
+  // drawn again.
+  Objects(Store& store, Clock& clock, Random& random) : store_(store), clock_(clock), random_(random) {}
+
+  Store& store() { return store_; }
+
+  // Validates, gives uid, creation time, generation 1; drops status. Errors: Invalid, AlreadyExists.
+  WriteResult<api::Object> create(api::Object object);
+
+  // Replaces labels, annotations, finalizers and spec by those of object; uid, creation time, deletion time and status stay.
+  // generation +1 when the spec differs. object.meta.resource_version 0: no precondition. While it is being deleted no finalizer
+  // may be added; when the last finalizer goes, the object goes (the last state is returned). Errors: NotFound, Conflict,
+  // Invalid.
+  WriteResult<api::Object> update(const api::Object& object);
+
+  // Replaces status only. Same precondition rule. Status of a kind without one: Invalid.
+  WriteResult<api::Object> update_status(const api::Object& object);
+
+  // Reads, lets change edit it, writes with the read version; again on Conflict, at most 8 times. change returns an error to give
+  // up.
+  using Edit = std::function<Result<void>(api::Object&)>;
+  WriteResult<api::Object> edit(const api::ObjectKey& key, const Edit& change);
+  WriteResult<api::Object> edit_status(const api::ObjectKey& key, const Edit& change);
+
+  struct DeleteOptions {
+    std::optional<std::string> uid;  // preconditions: Conflict when they do not hold
+    std::optional<Revision> resource_version;
+  };
+  struct Deleted {
+    api::Object object;
+    bool gone = false;  // false: finalizers hold it, deletion_time is set
+  };
+  // Without finalizers the object goes at once, else deletion_time is set (once) and generation +1. Errors: NotFound, Conflict.
+  WriteResult<Deleted> remove(const api::ObjectKey& key, const DeleteOptions& options);
+
+ private:
+  Store& store_;
+  Clock& clock_;
+  Random& random_;
+};
+
+}  // namespace banger::store

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// The object store port: etcd's semantics (one revision counter, compare-and-set, changelog, watch from a revision). It knows
+// nothing of generations or finalizers (objects.hpp does). All methods are thread-safe. Durable before visible: a write is synced
+// before any reader, watcher or caller sees it.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "api/object.hpp"
+#include "base/result.hpp"
+
+namespace banger::store {
+
+using Revision = std::uint64_t;
+
+enum class ChangeType { Added, Modified, Deleted };
+
+struct Change {
+  Revision revision = 0;
+  ChangeType type = ChangeType::Added;
+  api::Object object;  // after the change; for Deleted the last state, its resource_version the deletion's revision
+  std::optional<api::Object> previous;  // before it; absent for Added
+  bool operator==(const Change&) const = default;
+};
+
+struct ListQuery {
+  api::Kind kind = api::Kind::VirtualMachine;
+  std::optional<std::string> ns;  // absent: all namespaces
+};
+
+struct Listing {
+  std::vector<api::Object> objects;  // ordered by namespace, name
+  Revision revision = 0;             // the snapshot's; a watch from here misses nothing
+};
+
+struct WatchQuery {
+  std::optional<api::Kind> kind;  // absent: every kind
+  Revision after = 0;             // changes with a greater revision
+};
+
+// One watcher. Destroying it ends it. Not to be shared between threads, except for wake().
+class Watch {
+ public:
+  virtual ~Watch() = default;
+  // The next changes in revision order, at most max, waiting up to timeout for the first (0: not at all). Empty: none came.
+  // Errors: Gone when the watcher fell more than 4096 changes behind or its start was compacted; list again then.
+  virtual Result<std::vector<Change>> next(std::size_t max, std::chrono::milliseconds timeout) = 0;
+  // Everything up to this revision has been handed out: fit for a bookmark.
+  virtual Revision delivered() const = 0;
+  virtual void wake() = 0;  // from any thread: makes a waiting next() return at once
+};
+
+class Store {
+ public:
+  virtual ~Store() = default;
+
+  virtual Result<api::Object> get(const api::ObjectKey& key) = 0;  // NotFound
+  virtual Result<Listing> list(const ListQuery& query) = 0;
+
+  // Stores a new object; resource_version of the answer is the new revision. Errors: AlreadyExists, Invalid (over 1.5 MiB).
+  virtual Result<api::Object> create(const api::Object& object) = 0;
+
+  // Replaces the object whose resource_version is object.meta.resource_version. A write that changes nothing returns the stored
+  // object and makes no revision. Errors: NotFound, Conflict.
+  virtual Result<api::Object> update(const api::Object& object) = 0;
+
+  // Removes it if its resource_version is expected (absent: whatever it is). Returns the last state with the deletion's revision.
+  // Errors: NotFound, Conflict.
+  virtual Result<api::Object> remove(const api::ObjectKey& key, std::optional<Revision> expected) = 0;
+
+  virtual Revision revision() = 0;   // of the last write; 0 in a store never written
+  virtual Revision compacted() = 0;  // watches can start at this revision or later
+
+  // Gone when query.after < compacted(); Invalid when query.after > revision().
+  virtual Result<std::unique_ptr<Watch>> watch(const WatchQuery& query) = 0;
+
+  // Forgets changes up to and including revision. Current objects stay. Errors: Invalid when revision > revision().
+  virtual Result<void> compact(Revision revision) = 0;
+
+  // True after a failed write until the store has been reopened: writes answer Unavailable, reads go on.
+  virtual bool poisoned() = 0;
+};
+
+std::unique_ptr<Store> make_memory_store();
+
+// Opens or makes the database. Errors name the directory and say what to do: Busy (another process has it open), Unavailable
+// (disk full), Denied, Internal (damaged: nothing was changed).
+Result<std::unique_ptr<Store>> open_rocksdb_store(const std::string& directory);
+
+}  // namespace banger::store
