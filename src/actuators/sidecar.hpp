@@ -22,6 +22,7 @@ struct NicRecord {
   std::string mac;
   std::string address;  // "10.1.2.3/24"
   std::string gateway;
+  std::int64_t tap_index = 0;  // interface index of the tap that the VMM of the last launch opened; 0: none yet
   bool operator==(const NicRecord&) const = default;
 };
 
@@ -40,6 +41,12 @@ struct Sidecar {
   std::uint64_t launches = 0;           // how often a VMM was started for this VM
   std::optional<WallTime> launched;
   std::string sync_nonce;  // of the last guest sync that was confirmed, with its launch number: "<launches>:<hex>"
+  // How the last launch ended or is about to be ended by us; empty while it should run. "Stopped": on purpose; "NetworkLost",
+  // "StartFailed": by us, for that reason; else an ExitView's reason. Written before we kill and when an end was seen.
+  std::string ended;
+  std::uint64_t restarts = 0;             // launches that followed an end nobody asked for
+  std::uint64_t failures = 0;             // such ends in a row, for the backoff
+  std::optional<WallTime> restart_after;  // not launched again before this
   bool operator==(const Sidecar&) const = default;
 };
 
