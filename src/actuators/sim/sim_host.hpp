@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+// A host in memory that keeps the contracts of the steps: for tests of the rooms above, and for a daemon without root.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <mutex>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "actuators/host.hpp"
+#include "actuators/names.hpp"
+#include "base/clock.hpp"
+
+namespace banger::actuators::sim {
+
+enum class FaultPoint { BeforeEffect, AfterEffect };
+
+// Thrown out of apply() at the place where crash_after() says: what a daemon that is killed there looks like to the code above.
+struct SimCrash {
+  std::string step;
+};
+
+enum class SyncAnswer { Confirms, WrongNonce, Fails };
+
+// Thread-safe. Hints are called with no lock held.
+class SimHost final : public Host {
+ public:
+  SimHost(Layout layout, Clock& clock) : layout_(std::move(layout)), clock_(clock) {}
+
+  Result<VmView> observe_vm(const std::string& uid, std::size_t nic_count) override;
+  Result<NetworkView> observe_network(const NetworkQuery& query) override;
+  Result<ImageView> observe_image(const ImageQuery& query) override;
+  Result<KernelView> observe_kernel(const KernelQuery& query) override;
+  Result<HostView> observe_all(const std::vector<NetworkQuery>& networks) override;
+  Result<Applied> apply(const Step& step) override;
+  void on_hint(std::function<void(const std::string& uid)> callback) override;
+
+  // --- the world around us ---
+  void add_file(const std::string& path, Bytes size, std::int64_t mtime_ns);  // an image or kernel that a person put there
+  void remove_file(const std::string& path);
+  void add_host_kernel(HostKernel kernel);  // the newest so far
+  void add_link(LinkView link);             // as it stands: foreign unless its alias is ours
+  void remove_link(const std::string& name);
+  void add_route(RouteView route);
+  void add_nat(NatView nat);
+  void flush_nat();
+  void lose_sidecar(const std::string& vm_uid);
+  void spoil_sidecar(const std::string& vm_uid, std::string error);
+  void lose_disk(const std::string& vm_uid, const std::string& disk);
+  void add_stray(const std::string& vm_uid, ProcessView process);
+  void remove_strays(const std::string& vm_uid);
+  void restart_daemon();  // jobs are gone, the host is as it was
+  void reboot_host();     // what does not survive a reboot is gone; a new boot id
+
+  // --- guests and VMMs ---
+  void set_guest_reachable(const std::string& vm_uid, bool reachable);  // true unless said
+  void set_sync_answer(const std::string& vm_uid, SyncAnswer answer);
+  void set_monitor(const std::string& vm_uid, MonitorState state);
+  void exit_vmm(const std::string& vm_uid, ExitView exit);  // the VMM ends by itself
+  void hold_kills(bool held);                               // killed processes stay, as in an uninterruptible sleep …
+  void reap();                                              // … until this
+
+  // --- jobs: finished at once, unless their name is held ---
+  void hold_jobs(const std::string& name);
+  void release_jobs(const std::string& name);
+  void fail_jobs(const std::string& name, std::optional<Error> error);  // every job of this name, until nullopt
+
+  // --- faults ---
+  // The next apply of a step of this name fails, count times.
+  void fail_next(std::string_view step, Error error, FaultPoint point, std::size_t count = 1);
+  void clear_faults();
+  // apply() throws SimCrash once this many further steps have answered Changed; nullopt: never.
+  void crash_after(std::optional<std::size_t> changes);
+
+  // --- what tests look at ---
+  std::size_t mutations() const;         // steps that answered Changed
+  std::vector<std::string> log() const;  // describe() of each step that answered Changed
+  void clear_log();
+  std::vector<std::string> leftovers() const;  // of VMs: one line a thing of ours that exists
+  std::vector<LinkView> links() const;
+  std::size_t vmm_count(const std::string& vm_uid) const;
+  bool disk_exists(const std::string& vm_uid, const std::string& disk) const;
+  std::optional<LaunchVmm> launched(const std::string& vm_uid) const;  // how the running VMM was started
+
+ private:
+  struct Vm {
+    bool directory = false;
+    std::optional<Sidecar> sidecar;
+    std::string sidecar_error;
+    std::map<std::string, DiskView> disks;
+    std::optional<std::string> initrd_hash;
+    bool run_directory = false;
+    bool cgroup = false;
+    std::optional<ProcessView> shim;
+    std::optional<ProcessView> vmm;
+    bool killed = false;
+    std::vector<ProcessView> strays;
+    MonitorState monitor = MonitorState::Running;
+    std::optional<ExitView> exit;
+    std::optional<LaunchVmm> launch;
+    bool reachable = true;
+    SyncAnswer sync = SyncAnswer::Confirms;
+  };
+  struct Fault {
+    Error error;
+    FaultPoint point;
+  };
+
+  VmView view_of(const std::string& uid, std::size_t nic_count, bool ask_monitor) const;
+  NetworkView network_view(const NetworkQuery& query) const;
+  std::vector<JobView> jobs_of(const std::string& owner_uid) const;
+  FileFacts facts_of(const std::string& path) const;
+  std::vector<FileFacts> files_below(const std::string& prefix) const;
+  bool populated(const std::string& vm_uid) const;
+  void end_vmm(const std::string& uid, Vm& vm, ExitView exit);
+  std::optional<Error> take_fault(const std::string& step, FaultPoint point);
+  Result<Applied> effect(const Step& step);
+
+  Result<Applied> run(const MakeVmDirectory& step);
+  Result<Applied> run(const WriteSidecar& step);
+  Result<Applied> run(const WriteVmInitrd& step);
+  Result<Applied> run(const SyncDisks& step);
+  Result<Applied> run(const RemoveVmDirectory& step);
+  Result<Applied> run(const RemoveImageDirectory& step);
+  Result<Applied> run(const RemoveKernelDirectory& step);
+  Result<Applied> run(const MakeBridge& step);
+  Result<Applied> run(const MakeTap& step);
+  Result<Applied> run(const RemoveLink& step);
+  Result<Applied> run(const WriteNat& step);
+  Result<Applied> run(const RemoveNat& step);
+  Result<Applied> run(const LaunchVmm& step);
+  Result<Applied> run(const KillVmm& step);
+  Result<Applied> run(const RemoveCgroup& step);
+  Result<Applied> run(const ClearRunDirectory& step);
+  Result<Applied> run(const StartJob& step);
+  Result<Applied> run(const ForgetJob& step);
+
+  Result<LinkView*> own_link(const std::string& name, const std::string& owner_uid);
+  void finish(JobView& job);
+  Result<std::string> outcome(const JobSpec& spec);
+  Result<std::string> work(const BuildImage& job);
+  Result<std::string> work(const BuildInitrd& job);
+  Result<std::string> work(const MakeRootDisk& job);
+  Result<std::string> work(const MakeDataDisk& job);
+  Result<std::string> work(const SyncGuest& job);
+  Result<std::string> work(const ProbeSsh& job);
+  void hint(const std::vector<std::string>& uids);
+
+  const Layout layout_;
+  Clock& clock_;
+  mutable std::mutex mutex_;
+  std::function<void(const std::string&)> on_hint_;
+  std::map<std::string, Vm> vms_;
+  std::map<std::string, LinkView> links_;
+  std::map<std::string, NatView> nats_;
+  std::map<std::string, FileFacts> files_;
+  std::set<std::string> directories_;  // of images and kernels, by uid
+  std::vector<RouteView> routes_;
+  std::vector<HostKernel> kernels_;
+  std::map<JobKey, JobView> jobs_;
+  std::set<std::string> held_jobs_;
+  std::map<std::string, Error> failing_jobs_;
+  std::map<std::string, std::deque<Fault>> faults_;
+  std::optional<std::size_t> crash_after_;
+  std::vector<std::string> hints_;  // to be called once the lock is free
+  std::vector<std::string> log_;
+  std::size_t mutations_ = 0;
+  bool forwarding_ = false;
+  bool hold_kills_ = false;
+  std::int64_t next_index_ = 10;
+  std::int64_t next_pid_ = 1000;
+  std::uint64_t boots_ = 1;
+};
+
+}  // namespace banger::actuators::sim

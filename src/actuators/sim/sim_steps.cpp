@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+// What each step does to the model, by the contracts in step.hpp.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "actuators/sim/sim_host.hpp"
+
+namespace banger::actuators::sim {
+namespace {
+
+Error busy(std::string message) { return {.code = ErrorCode::Busy, .message = std::move(message), .sys_errno = 0}; }
+Error conflict(std::string message) { return {.code = ErrorCode::Conflict, .message = std::move(message), .sys_errno = 0}; }
+
+// Tells two configurations apart, for the model's own use.
+std::string boot_config_hash(const GuestConfig& config, const std::string& base_initrd) {
+  std::string text = base_initrd + "|" + config.hostname + "|" + config.ssh_user;
+  for (const auto& nic : config.nics) text += "|nic " + nic.mac + " " + nic.address + " " + nic.gateway;
+  for (const auto& server : config.nameservers) text += "|dns " + server;
+  for (const auto& mount : config.mounts) text += "|mount " + mount.disk + " " + mount.path;
+  for (const auto& key : config.authorized_keys) text += "|key " + key;
+  for (const auto& file : config.files) text += fmt::format("|file {} {:o} {}", file.path, file.mode, file.content);
+  return text;
+}
+
+Applied changed(bool is) { return is ? Applied::Changed : Applied::Unchanged; }
+
+}  // namespace
+
+Result<Applied> SimHost::effect(const Step& step) {
+  return std::visit([this](const auto& each) { return run(each); }, step);
+}
+
+Result<Applied> SimHost::run(const MakeVmDirectory& step) {
+  Vm& vm = vms_[step.vm_uid];
+  return changed(!std::exchange(vm.directory, true));
+}
+
+Result<Applied> SimHost::run(const WriteSidecar& step) {
+  Vm& vm = vms_[step.sidecar.uid];
+  if (!vm.directory) return fail(not_found("writing vm.json: the VM's directory does not exist"));
+  if (vm.sidecar == step.sidecar && vm.sidecar_error.empty()) return Applied::Unchanged;
+  vm.sidecar = step.sidecar;
+  vm.sidecar_error.clear();
+  return Applied::Changed;
+}
+
+Result<Applied> SimHost::run(const WriteVmInitrd& step) {
+  Vm& vm = vms_[step.vm_uid];
+  if (!vm.directory) return fail(not_found("writing the initrd: the VM's directory does not exist"));
+  if (!files_.contains(step.base_initrd)) return fail(not_found("reading the initrd " + step.base_initrd + ": no such file"));
+  const std::string hash = boot_config_hash(step.config, step.base_initrd);
+  if (vm.initrd_hash == hash) return Applied::Unchanged;
+  vm.initrd_hash = hash;
+  return Applied::Changed;
+}
+
+Result<Applied> SimHost::run(const SyncDisks& step) {
+  if (populated(step.vm_uid)) return fail(busy("syncing the disks: the VMM is alive"));
+  return Applied::Unchanged;
+}
+
+Result<Applied> SimHost::run(const RemoveVmDirectory& step) {
+  const auto found = vms_.find(step.vm_uid);
+  if (found == vms_.end() || !found->second.directory) return Applied::Unchanged;
+  if (populated(step.vm_uid)) return fail(busy("removing the VM's directory: its cgroup is populated"));
+  Vm& vm = found->second;
+  vm.directory = false;
+  vm.sidecar.reset();
+  vm.sidecar_error.clear();
+  vm.disks.clear();
+  vm.initrd_hash.reset();
+  return Applied::Changed;
+}
+
+Result<Applied> SimHost::run(const RemoveImageDirectory& step) {
+  for (const auto& file : files_below(image_dir(layout_, step.image_uid).string() + "/")) files_.erase(file.path);
+  return changed(directories_.erase(step.image_uid) > 0);
+}
+
+Result<Applied> SimHost::run(const RemoveKernelDirectory& step) {
+  for (const auto& file : files_below(kernel_dir(layout_, step.kernel_uid).string() + "/")) files_.erase(file.path);
+  return changed(directories_.erase(step.kernel_uid) > 0);
+}
+
+// The link of this name if it bears the owner's label, null if there is none, Conflict if it is someone else's.
+Result<LinkView*> SimHost::own_link(const std::string& name, const std::string& owner_uid) {
+  const auto found = links_.find(name);
+  if (found == links_.end()) return nullptr;
+  if (found->second.alias != link_alias(owner_uid))
+    return fail(conflict(fmt::format("NameConflict: the link {} is not ours (alias \"{}\")", name, found->second.alias)));
+  return &found->second;
+}
+
+Result<Applied> SimHost::run(const MakeBridge& step) {
+  BGR_TRY(LinkView * link, own_link(step.name, step.network_uid));
+  LinkView wanted{.name = step.name,
+                  .index = link ? link->index : next_index_,
+                  .kind = "bridge",
+                  .alias = link_alias(step.network_uid),
+                  .master = "",
+                  .up = true,
+                  .mtu = step.mtu,
+                  .addresses = {step.address}};
+  if (link && *link == wanted) return Applied::Unchanged;
+  if (!link) ++next_index_;
+  links_[step.name] = std::move(wanted);
+  return Applied::Changed;
+}
+
+Result<Applied> SimHost::run(const MakeTap& step) {
+  BGR_TRY(LinkView * link, own_link(step.name, step.vm_uid));
+  const auto bridge = links_.find(step.bridge);
+  if (bridge == links_.end() || bridge->second.kind != "bridge")
+    return fail(not_found(fmt::format("creating tap {}: there is no bridge {}", step.name, step.bridge)));
+  LinkView wanted{.name = step.name,
+                  .index = link ? link->index : next_index_,
+                  .kind = "tun",
+                  .alias = link_alias(step.vm_uid),
+                  .master = step.bridge,
+                  .up = true,
+                  .mtu = step.mtu,
+                  .addresses = {}};
+  if (link && *link == wanted) return Applied::Unchanged;
+  if (!link) ++next_index_;
+  links_[step.name] = std::move(wanted);
+  return Applied::Changed;
+}
+
+Result<Applied> SimHost::run(const RemoveLink& step) {
+  BGR_TRY(LinkView * link, own_link(step.name, step.owner_uid));
+  if (!link) return Applied::Unchanged;
+  if (link->kind == "tun" && populated(step.owner_uid))
+    return fail(internal("removing tap " + step.name + " under a living VMM: no plan may say this"));
+  for (auto& [name, other] : links_) {
+    if (other.master == step.name) other.master.clear();
+  }
+  links_.erase(step.name);
+  return Applied::Changed;
+}
+
+Result<Applied> SimHost::run(const WriteNat& step) {
+  const auto found = nats_.find(step.table);
+  const NatView wanted{.table = step.table, .comment = nat_comment(step.network_uid), .bridge = step.bridge, .cidr = step.cidr};
+  if (found != nats_.end() && found->second.comment != wanted.comment)
+    return fail(conflict(fmt::format("NameConflict: the nft table {} is not ours", step.table)));
+  if (found != nats_.end() && found->second == wanted && forwarding_) return Applied::Unchanged;
+  forwarding_ = true;
+  nats_[step.table] = wanted;
+  return Applied::Changed;
+}
+
+Result<Applied> SimHost::run(const RemoveNat& step) {
+  const auto found = nats_.find(step.table);
+  if (found == nats_.end()) return Applied::Unchanged;
+  if (found->second.comment != nat_comment(step.network_uid))
+    return fail(conflict(fmt::format("NameConflict: the nft table {} is not ours", step.table)));
+  nats_.erase(found);
+  return Applied::Changed;
+}
+
+Result<Applied> SimHost::run(const LaunchVmm& step) {
+  Vm& vm = vms_[step.vm_uid];
+  if (populated(step.vm_uid)) return fail(busy("starting the VMM: the VM's cgroup is populated"));
+  if (!files_.contains(step.kernel_path)) return fail(not_found("starting the VMM: no kernel " + step.kernel_path));
+  if (!vm.initrd_hash) return fail(not_found("starting the VMM: no initrd " + step.initrd_path));
+  for (const auto& disk : step.disks) {
+    const bool known = std::ranges::any_of(vm.disks, [&](const auto& entry) { return entry.second.path == disk.path; });
+    if (!known) return fail(not_found("starting the VMM: no disk " + disk.path));
+  }
+  for (const auto& nic : step.nics) {
+    if (!links_.contains(nic.tap)) return fail(not_found("starting the VMM: no tap " + nic.tap));
+  }
+  vm.cgroup = true;
+  vm.run_directory = true;
+  vm.exit.reset();
+  vm.killed = false;
+  vm.shim = ProcessView{
+      .pid = next_pid_++, .start_time_ticks = 1, .exe = "/usr/libexec/banger-shim", .is_shim = true, .in_cgroup = true};
+  vm.vmm =
+      ProcessView{.pid = next_pid_++, .start_time_ticks = 2, .exe = "/usr/bin/sim-vmm", .names_socket = true, .in_cgroup = true};
+  vm.monitor = MonitorState::Running;
+  vm.launch = step;
+  return Applied::Changed;
+}
+
+void SimHost::end_vmm(const std::string& uid, Vm& vm, ExitView exit) {
+  if (!exit.finished) exit.finished = clock_.wall();
+  vm.vmm.reset();
+  vm.shim.reset();
+  vm.launch.reset();
+  if (vm.run_directory) vm.exit = std::move(exit);
+  hints_.push_back(uid);
+}
+
+Result<Applied> SimHost::run(const KillVmm& step) {
+  const auto found = vms_.find(step.vm_uid);
+  if (found == vms_.end() || !populated(step.vm_uid)) return Applied::Unchanged;
+  if (std::exchange(found->second.killed, true)) return Applied::Unchanged;
+  if (!hold_kills_) end_vmm(step.vm_uid, found->second, {.reason = "Killed", .signal = 9, .message = ""});
+  return Applied::Changed;
+}
+
+Result<Applied> SimHost::run(const RemoveCgroup& step) {
+  const auto found = vms_.find(step.vm_uid);
+  if (found == vms_.end()) return Applied::Unchanged;
+  if (populated(step.vm_uid)) return fail(busy("removing the cgroup: it is populated"));
+  return changed(std::exchange(found->second.cgroup, false));
+}
+
+Result<Applied> SimHost::run(const ClearRunDirectory& step) {
+  const auto found = vms_.find(step.vm_uid);
+  if (found == vms_.end()) return Applied::Unchanged;
+  if (populated(step.vm_uid)) return fail(busy("clearing the run directory: the cgroup is populated"));
+  found->second.exit.reset();
+  return changed(std::exchange(found->second.run_directory, false));
+}
+
+}  // namespace banger::actuators::sim
