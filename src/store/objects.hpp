@@ -32,20 +32,22 @@ class Objects {
 
   Store& store() { return store_; }
 
-  // Validates, gives uid, creation time, generation 1; drops status. Errors: Invalid, AlreadyExists.
+  // Validates, gives uid, creation time, generation 1; drops status. Errors: Invalid (also for a resourceVersion that is set),
+  // AlreadyExists.
   WriteResult<api::Object> create(api::Object object);
 
-  // Replaces labels, annotations, finalizers and spec by those of object; uid, creation time, deletion time and status stay.
-  // generation +1 when the spec differs. object.meta.resource_version 0: no precondition. While it is being deleted no finalizer
-  // may be added; when the last finalizer goes, the object goes (the last state is returned). Errors: NotFound, Conflict,
-  // Invalid.
+  // Replaces labels, annotations, finalizers, owner references and spec by those of object; uid, creation time, deletion time and
+  // status stay. generation +1 when the spec differs. object.meta.resource_version 0: no precondition; a uid that is set must be
+  // the stored one (Conflict otherwise). While it is being deleted no finalizer may be added; when the last finalizer goes, the
+  // object goes (the last state is returned). A write that leaves spec, labels and annotations as they are is not validated
+  // again, so that an object which an older version accepted can still be let go. Errors: NotFound, Conflict, Invalid.
   WriteResult<api::Object> update(const api::Object& object);
 
-  // Replaces status only. Same precondition rule. Status of a kind without one: Invalid.
+  // Replaces status only. Same precondition rules. Status of a kind without one: Invalid.
   WriteResult<api::Object> update_status(const api::Object& object);
 
   // Reads, lets change edit it, writes with the read version; again on Conflict, at most 8 times. change returns an error to give
-  // up.
+  // up (a Conflict of its own is not tried again). It may be called several times and may not rename the object.
   using Edit = std::function<Result<void>(api::Object&)>;
   WriteResult<api::Object> edit(const api::ObjectKey& key, const Edit& change);
   WriteResult<api::Object> edit_status(const api::ObjectKey& key, const Edit& change);
@@ -62,6 +64,10 @@ class Objects {
   WriteResult<Deleted> remove(const api::ObjectKey& key, const DeleteOptions& options);
 
  private:
+  enum class Part { Main, Status };
+  WriteResult<api::Object> edit_part(const api::ObjectKey& key, const Edit& change, Part part);
+  WriteResult<api::Object> write_part(const api::Object& object, Part part);
+
   Store& store_;
   Clock& clock_;
   Random& random_;

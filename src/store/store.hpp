@@ -48,11 +48,13 @@ class Watch {
  public:
   virtual ~Watch() = default;
   // The next changes in revision order, at most max, waiting up to timeout for the first (0: not at all). Empty: none came.
-  // Errors: Gone when the watcher fell more than 4096 changes behind or its start was compacted; list again then.
+  // Errors: Gone when the watcher fell more than 4096 changes behind (after it had caught up once; before, the changelog serves
+  // it) or what it has yet to read was compacted; list again then. Unavailable when the store was closed.
   virtual Result<std::vector<Change>> next(std::size_t max, std::chrono::milliseconds timeout) = 0;
   // Everything up to this revision has been handed out: fit for a bookmark.
   virtual Revision delivered() const = 0;
-  virtual void wake() = 0;  // from any thread: makes a waiting next() return at once
+  // From any thread: makes a waiting next() return at once. Counts once, also for the next call when none waits now.
+  virtual void wake() = 0;
 };
 
 class Store {
@@ -62,11 +64,12 @@ class Store {
   virtual Result<api::Object> get(const api::ObjectKey& key) = 0;  // NotFound
   virtual Result<Listing> list(const ListQuery& query) = 0;
 
-  // Stores a new object; resource_version of the answer is the new revision. Errors: AlreadyExists, Invalid (over 1.5 MiB).
+  // Stores a new object; resource_version of the answer is the new revision. Errors: AlreadyExists, Invalid (over 1.5 MiB),
+  // Conflict: another living object's uid has the same first 50 bits (names.hpp short_id), from which kernel names are made.
   virtual Result<api::Object> create(const api::Object& object) = 0;
 
   // Replaces the object whose resource_version is object.meta.resource_version. A write that changes nothing returns the stored
-  // object and makes no revision. Errors: NotFound, Conflict.
+  // object and makes no revision. The uid cannot change (Invalid). Errors: NotFound, Conflict, Invalid.
   virtual Result<api::Object> update(const api::Object& object) = 0;
 
   // Removes it if its resource_version is expected (absent: whatever it is). Returns the last state with the deletion's revision.
@@ -89,7 +92,7 @@ class Store {
 std::unique_ptr<Store> make_memory_store();
 
 // Opens or makes the database. Errors name the directory and say what to do: Busy (another process has it open), Unavailable
-// (disk full), Denied, Internal (damaged: nothing was changed).
+// (disk full), Denied, Invalid (not a directory, or written by a newer version), Internal (damaged: nothing was changed).
 Result<std::unique_ptr<Store>> open_rocksdb_store(const std::string& directory);
 
 }  // namespace banger::store
