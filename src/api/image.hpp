@@ -28,6 +28,7 @@ struct ImageStatus {
   std::string path;                   // of the base ext4 file that root disks are made from
   std::string format;
   Bytes size;
+  std::string source;  // what the base was built from: "<generation>:<bytes>:<mtime in ns>"; "building …" before it is done
   bool operator==(const ImageStatus&) const = default;
 };
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "actuators/built_image.hpp"
 #include "actuators/sim/sim_host.hpp"
 
 namespace banger::actuators::sim {
@@ -58,8 +59,8 @@ Result<std::string> SimHost::work(const BuildImage& job) {
   const std::string path = (image_dir(layout_, job.image_uid) / fmt::format("base-{}.ext4", digest.substr(7))).string();
   directories_.insert(job.image_uid);
   files_[path] = FileFacts{.path = path, .exists = true, .size = size, .mtime_ns = source.mtime_ns};
-  return fmt::format(R"({{"path":"{}","digest":"{}","format":"{}","size":{}}})", path, digest,
-                     job.spec.format == api::ImageFormat::Raw ? "raw" : "tar", size.value);
+  return encode_built_image(
+      {.path = path, .digest = digest, .format = job.spec.format == api::ImageFormat::Raw ? "raw" : "tar", .size = size});
 }
 
 Result<std::string> SimHost::work(const BuildInitrd& job) {
