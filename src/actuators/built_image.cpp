@@ -14,8 +14,10 @@ std::string text_of(const boost::json::object& object, std::string_view key) {
 }  // namespace
 
 std::string encode_built_image(const BuiltImage& image) {
-  return boost::json::serialize(
-      boost::json::object{{"path", image.path}, {"digest", image.digest}, {"format", image.format}, {"size", image.size.value}});
+  return boost::json::serialize(boost::json::object{{"path", image.path},
+                                                    {"digest", image.digest},
+                                                    {"format", image.format},
+                                                    {"size", static_cast<std::int64_t>(image.size.value)}});
 }
 
 Result<BuiltImage> decode_built_image(std::string_view text) {
@@ -26,9 +28,8 @@ Result<BuiltImage> decode_built_image(std::string_view text) {
   BuiltImage image{
       .path = text_of(object, "path"), .digest = text_of(object, "digest"), .format = text_of(object, "format"), .size = {}};
   const auto* size = object.if_contains("size");
-  if (size != nullptr && size->is_number()) {
-    const auto bytes = size->try_to_number<std::uint64_t>();
-    if (bytes) image.size = {*bytes};
+  if (size != nullptr && size->is_int64() && size->get_int64() > 0) {
+    image.size = {static_cast<std::uint64_t>(size->get_int64())};
   }
   if (image.path.empty() || image.digest.empty() || image.size.value == 0)
     return fail(internal("reading the result of an image build: path, digest or size is missing"));
