@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// The steps that change links, each: look, refuse what is not ours, change what differs.
+#pragma once
+
+#include <string_view>
+
+#include "actuators/net/route_socket.hpp"
+#include "actuators/step.hpp"
+#include "base/result.hpp"
+
+namespace banger::actuators::net {
+
+// 1..15 characters of [A-Za-z0-9._-], not "." or "..", not starting with '-': what we let near the kernel, which takes far more.
+bool is_link_name(std::string_view name);
+
+Result<Applied> make_bridge(RouteSocket& socket, const MakeBridge& step);
+Result<Applied> make_tap(RouteSocket& socket, const MakeTap& step);
+Result<Applied> remove_link(RouteSocket& socket, const RemoveLink& step);
+
+}  // namespace banger::actuators::net
