@@ -22,7 +22,7 @@ Error operation_conflict(const api::ObjectKey& key, std::string_view why);
 
 // The first 50 bits of a uid as 10 base32 digits: the same text as actuators/names.hpp short_id(), from which the names of taps,
 // bridges and tables are made. The store sees to it that no two living objects share one, so it needs the value, but the layer
-// table keeps names.hpp out of its sight; naming_test.cpp pins the digits. Nothing where the text is not a uid.
+// table keeps names.hpp out of its sight; record_test.cpp pins the digits. Nothing where the text is not a uid.
 std::optional<std::string> short_id(std::string_view uid);
 
 }  // namespace banger::store
