@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+// JSON text and values to the tree. Boost.JSON's own value keeps the last of duplicate keys without a word, so the text is read
+// through its event parser.
+#include <fmt/format.h>
+
+#include <boost/json/basic_parser_impl.hpp>
+#include <boost/json/value.hpp>
+#include <unordered_set>
+
+#include "api/tree.hpp"
+#include "base/text.hpp"
+
+namespace banger::api::schema {
+namespace {
+
+namespace json = boost::json;
+
+struct Open {
+  Node node;
+  std::string key;  // of the entry whose value comes next
+  std::unordered_set<std::string> keys;
+  bool skip_value = false;
+};
+
+// Builds the tree bottom-up. The names and signatures are basic_parser's.
+class TreeHandler {
+ public:
+  static constexpr std::size_t max_object_size = kMaxNodes;
+  static constexpr std::size_t max_array_size = kMaxNodes;
+  static constexpr std::size_t max_key_size = 64 * 1024;
+  static constexpr std::size_t max_string_size = 4 * 1024 * 1024;
+
+  TreeHandler(Duplicates duplicates, std::vector<Refusal>& refusals) : duplicates_(duplicates), refusals_(refusals) {}
+
+  Node take() { return std::move(root_); }
+
+  bool on_document_begin(json::error_code&) { return true; }
+  bool on_document_end(json::error_code&) { return true; }
+  bool on_object_begin(json::error_code&) { return open(Node::Type::Map); }
+  bool on_array_begin(json::error_code&) { return open(Node::Type::List); }
+  bool on_object_end(std::size_t, json::error_code&) { return close(); }
+  bool on_array_end(std::size_t, json::error_code&) { return close(); }
+
+  bool on_key_part(json::string_view part, std::size_t, json::error_code&) {
+    text_.append(part.data(), part.size());
+    return true;
+  }
+  bool on_key(json::string_view part, std::size_t, json::error_code&) {
+    text_.append(part.data(), part.size());
+    auto& top = stack_.back();
+    top.key = std::exchange(text_, {});
+    top.skip_value = !top.keys.insert(top.key).second && duplicates_ == Duplicates::Refused;
+    if (top.skip_value) {
+      refusals_.push_back({.field = path() + printable(top.key),
+                           .reason = "FieldValueDuplicate",
+                           .message = "this key stands twice in one object"});
+    }
+    return true;
+  }
+  bool on_string_part(json::string_view part, std::size_t, json::error_code&) {
+    text_.append(part.data(), part.size());
+    return true;
+  }
+  bool on_string(json::string_view part, std::size_t, json::error_code&) {
+    text_.append(part.data(), part.size());
+    return scalar(Node::Type::Text, std::exchange(text_, {}));
+  }
+  bool on_number_part(json::string_view part, json::error_code&) {
+    text_.append(part.data(), part.size());
+    return true;
+  }
+  bool on_int64(std::int64_t, json::string_view part, json::error_code&) { return number(part); }
+  bool on_uint64(std::uint64_t, json::string_view part, json::error_code&) { return number(part); }
+  bool on_double(double, json::string_view part, json::error_code&) { return number(part); }
+  bool on_bool(bool value, json::error_code&) { return scalar(Node::Type::Boolean, value ? "true" : "false"); }
+  bool on_null(json::error_code&) { return scalar(Node::Type::Null, "null"); }
+  bool on_comment_part(json::string_view, json::error_code&) { return true; }
+  bool on_comment(json::string_view, json::error_code&) { return true; }
+
+ private:
+  bool open(Node::Type type) {
+    stack_.emplace_back();
+    stack_.back().node.type = type;
+    return true;
+  }
+  bool close() {
+    auto node = std::move(stack_.back().node);
+    stack_.pop_back();
+    return add(std::move(node));
+  }
+  bool number(json::string_view part) {
+    text_.append(part.data(), part.size());
+    return scalar(Node::Type::Number, std::exchange(text_, {}));
+  }
+  bool scalar(Node::Type type, std::string text) {
+    Node node;
+    node.type = type;
+    node.text = std::move(text);
+    return add(std::move(node));
+  }
+  bool add(Node node) {
+    if (stack_.empty()) {
+      root_ = std::move(node);
+      return true;
+    }
+    auto& top = stack_.back();
+    if (top.node.type == Node::Type::List) {
+      top.node.items.push_back(std::move(node));
+    } else if (!top.skip_value) {
+      top.node.entries.push_back({.key = top.key, .value = std::move(node)});
+    }
+    return true;
+  }
+  // Of the object that is being read; where it is not the root, with a dot at its end.
+  std::string path() const {
+    std::string text;
+    for (std::size_t i = 0; i + 1 < stack_.size(); ++i) {
+      const auto& level = stack_[i];
+      text += level.node.type == Node::Type::List ? fmt::format("[{}]", level.node.items.size()) : printable(level.key);
+      if (stack_[i + 1].node.type == Node::Type::Map) text += '.';
+    }
+    return text;
+  }
+
+  Duplicates duplicates_;
+  std::vector<Refusal>& refusals_;
+  std::vector<Open> stack_;
+  std::string text_;
+  Node root_;
+};
+
+std::string sentence_of(const json::error_code& error) {
+  if (error == json::error::too_deep) return fmt::format("nested deeper than {} levels", kMaxDepth);
+  if (error == json::error::object_too_large || error == json::error::array_too_large) {
+    return fmt::format("holds more than {} members", kMaxNodes);
+  }
+  return fmt::format("is not JSON: {}", error.message());
+}
+
+bool build(const json::value& value, std::size_t depth, Node& node) {
+  if (depth > kMaxDepth) return false;
+  switch (value.kind()) {
+    case json::kind::object:
+      node.type = Node::Type::Map;
+      for (const auto& [key, child] : value.get_object()) {
+        node.entries.push_back({.key = std::string(key)});
+        if (!build(child, depth + 1, node.entries.back().value)) return false;
+      }
+      return true;
+    case json::kind::array:
+      node.type = Node::Type::List;
+      for (const auto& child : value.get_array()) {
+        if (!build(child, depth + 1, node.items.emplace_back())) return false;
+      }
+      return true;
+    case json::kind::string:
+      node.type = Node::Type::Text;
+      node.text = std::string(value.get_string());
+      return true;
+    case json::kind::bool_:
+      node.type = Node::Type::Boolean;
+      node.text = value.get_bool() ? "true" : "false";
+      return true;
+    case json::kind::null:
+      return true;
+    case json::kind::int64:
+      node.text = std::to_string(value.get_int64());
+      break;
+    case json::kind::uint64:
+      node.text = std::to_string(value.get_uint64());
+      break;
+    case json::kind::double_:
+      node.text = fmt::format("{}", value.get_double());
+      break;
+  }
+  node.type = Node::Type::Number;
+  return true;
+}
+
+}  // namespace
+
+std::optional<Node> tree_of_json(std::string_view text, Duplicates duplicates, std::vector<Refusal>& refusals) {
+  json::parse_options options;
+  options.max_depth = kMaxDepth;
+  json::basic_parser<TreeHandler> parser(options, duplicates, refusals);
+  json::error_code error;
+  const auto used = parser.write_some(false, text.data(), text.size(), error);
+  if (!error && used < text.size()) error = json::error::extra_data;
+  if (error) {
+    refusals.push_back({.reason = "Syntax", .message = fmt::format("{} (at byte {})", sentence_of(error), used)});
+    return std::nullopt;
+  }
+  return parser.handler().take();
+}
+
+std::optional<Node> tree_of_json(const json::value& value, std::vector<Refusal>& refusals) {
+  Node root;
+  if (build(value, 1, root)) return root;
+  refusals.push_back({.reason = "Syntax", .message = fmt::format("nested deeper than {} levels", kMaxDepth)});
+  return std::nullopt;
+}
+
+}  // namespace banger::api::schema
