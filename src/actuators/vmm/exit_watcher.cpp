@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "actuators/vmm/exit_watcher.hpp"
+
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+
+#include "actuators/vmm/processes.hpp"
+
+namespace banger::actuators::vmm {
+
+ExitWatcher::ExitWatcher(std::function<void(const std::string& owner)> on_end)
+    : on_end_(std::move(on_end)), epoll_(::epoll_create1(EPOLL_CLOEXEC)), wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.u64 = 0;
+  (void)::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, wake_.get(), &event);
+  thread_ = std::thread([this] { run(); });
+}
+
+ExitWatcher::~ExitWatcher() {
+  const std::uint64_t one = 1;
+  (void)!::write(wake_.get(), &one, sizeof one);
+  thread_.join();
+}
+
+void ExitWatcher::watch(const std::string& owner, std::int64_t pid, std::uint64_t start_time_ticks) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (std::ranges::any_of(watched_,
+                            [&](const auto& entry) { return entry.second.pid == pid && entry.second.owner == owner; })) {
+      return;
+    }
+  }
+  UniqueFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, static_cast<pid_t>(pid), 0)));
+  // Looked at after the open: what has this pid and start time now is what the descriptor stands for.
+  const auto process = read_process(pid);
+  if (!pidfd.valid() || !process || process->start_time_ticks != start_time_ticks) {
+    on_end_(owner);
+    return;
+  }
+  add(owner, pid, std::move(pidfd));
+}
+
+void ExitWatcher::watch_child(const std::string& owner, std::int64_t pid, UniqueFd pidfd) { add(owner, pid, std::move(pidfd)); }
+
+void ExitWatcher::add(const std::string& owner, std::int64_t pid, UniqueFd pidfd) {
+  const std::lock_guard lock(mutex_);
+  const auto id = next_id_++;
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.u64 = id;
+  const int fd = pidfd.get();
+  watched_.emplace(id, Watched{owner, pid, std::move(pidfd)});
+  (void)::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event);
+}
+
+void ExitWatcher::run() {
+  for (;;) {
+    std::array<epoll_event, 64> events{};
+    const int count = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), -1);
+    if (count < 0 && errno != EINTR) return;
+    for (int i = 0; i < count; ++i) {
+      const auto id = events[static_cast<std::size_t>(i)].data.u64;
+      if (id == 0) return;
+      ended(id);
+    }
+  }
+}
+
+void ExitWatcher::ended(std::uint64_t id) {
+  Watched gone;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = watched_.find(id);
+    if (found == watched_.end()) return;
+    gone = std::move(found->second);
+    watched_.erase(found);
+  }
+  siginfo_t info{};
+  (void)::waitid(P_PIDFD, static_cast<id_t>(gone.pidfd.get()), &info, WEXITED | WNOHANG);  // ECHILD: not our child
+  gone.pidfd.reset();
+  on_end_(gone.owner);
+}
+
+}  // namespace banger::actuators::vmm

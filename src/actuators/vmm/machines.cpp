@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "actuators/vmm/machines.hpp"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <filesystem>
+#include <system_error>
+
+#include "actuators/vmm/exit_record.hpp"
+#include "actuators/vmm/launch.hpp"
+#include "actuators/vmm/qemu_command.hpp"
+#include "actuators/vmm/qmp.hpp"
+#include "actuators/vmm/spawn.hpp"
+#include "actuators/vmm/tsc.hpp"
+#include "base/files.hpp"
+
+namespace banger::actuators::vmm {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string canonical(const fs::path& path) {
+  std::error_code error;
+  const auto found = fs::canonical(path, error);
+  return error ? path.native() : found.native();
+}
+
+bool is_shim(const Process& process) { return fs::path(executable_path(process.exe)).filename() == "banger-shim"; }
+
+// What a shim was told to run: the word after "--".
+std::string program_of_shim(const Process& shim) {
+  const auto separator = std::ranges::find(shim.arguments, "--");
+  return separator == shim.arguments.end() || separator + 1 == shim.arguments.end() ? std::string() : canonical(*(separator + 1));
+}
+
+ProcessView view_of(const Process& process, const std::string& socket, bool in_group) {
+  return {process.pid, process.start_time_ticks, process.exe, is_shim(process), names_path(process.arguments, socket), in_group};
+}
+
+}  // namespace
+
+Machines::Machines(MachinesOptions options, Result<Hierarchy> hierarchy, std::function<void(const std::string& uid)> on_hint)
+    : options_(std::move(options)), watcher_(std::move(on_hint)) {
+  if (hierarchy) {
+    cgroups_.emplace(*std::move(hierarchy));
+  } else {
+    no_cgroups_ = std::move(hierarchy).error();
+  }
+  (void)host_tsc_khz();  // measured now rather than in somebody's first start
+}
+
+Result<Applied> Machines::apply(const LaunchVmm& step) {
+  const std::lock_guard lock(launching_);
+  if (!cgroups_) return fail(no_cgroups_);
+  BGR_TRY(const auto qemu, find_qemu(options_.qemu_path));
+  const auto socket = monitor_socket_path(options_.layout, step.vm_uid).native();
+  BGR_TRY(const auto command, qemu_command(step, QemuHost{qemu, socket, options_.accelerator, host_tsc_khz()}));
+  if (cgroups_->populated(step.vm_uid)) {
+    return fail({ErrorCode::Busy, fmt::format("cgroup {} still has processes", cgroup_name(step.vm_uid))});
+  }
+  BGR_CHECK(check_launch(step, options_.shim_path, options_.accelerator));
+  BGR_CHECK(clear_for_launch(options_.layout, step.vm_uid));
+  BGR_CHECK(cgroups_->make(step.vm_uid));
+  BGR_TRY(const auto group, cgroups_->open_for_spawn(step.vm_uid));
+  Spawn what{shim_command(step, options_.layout, options_.shim_path, options_.serial_log_max, command)};
+  if (cgroups_->hierarchy().version == 2) {
+    what.cgroup_directory = group.front().get();
+  } else {
+    for (const auto& fd : group) what.cgroup_procs.push_back(fd.get());
+  }
+  auto child = spawn(what);
+  if (!child) {
+    (void)cgroups_->remove(step.vm_uid);
+    return fail(child.error());
+  }
+  watcher_.watch_child(step.vm_uid, child->pid, std::move(child->pidfd));
+  return Applied::Changed;
+}
+
+Result<Applied> Machines::apply(const KillVmm& step) {
+  if (!cgroups_) return fail(no_cgroups_);
+  BGR_TRY(const bool killed, cgroups_->kill(step.vm_uid));
+  return killed ? Applied::Changed : Applied::Unchanged;
+}
+
+Result<Applied> Machines::apply(const RemoveCgroup& step) {
+  if (!cgroups_) return fail(no_cgroups_);
+  BGR_TRY(const bool removed, cgroups_->remove(step.vm_uid));
+  return removed ? Applied::Changed : Applied::Unchanged;
+}
+
+Result<Applied> Machines::apply(const ClearRunDirectory& step) {
+  if (populated(step.vm_uid)) {
+    return fail({ErrorCode::Busy, fmt::format("cgroup {} still has processes", cgroup_name(step.vm_uid))});
+  }
+  const auto directory = vm_run_dir(options_.layout, step.vm_uid);
+  if (::access(directory.c_str(), F_OK) != 0 && errno == ENOENT) return Applied::Unchanged;
+  BGR_CHECK(remove_tree(directory));
+  return Applied::Changed;
+}
+
+bool Machines::populated(const std::string& uid) const { return cgroups_ && cgroups_->populated(uid); }
+
+std::vector<std::string> Machines::cgroup_uids() const { return cgroups_ ? cgroups_->uids() : std::vector<std::string>{}; }
+
+VmmView Machines::observe(const std::string& uid, Monitor monitor) {
+  auto view = begin_view(uid);
+  std::vector<Process> group;
+  for (const auto pid : view.cgroup_exists ? cgroups_->pids(uid) : std::vector<std::int64_t>{}) {
+    if (auto process = read_process(pid)) group.push_back(*std::move(process));
+  }
+  add_group(view, uid, group);
+  if (!view.vmm) {
+    // Only where no VMM is where it belongs is one looked for elsewhere: that costs a look at every process.
+    if (const auto found = find_processes(fmt::format("/{}/qmp.sock", short_id(uid)))) {
+      for (const auto& process : *found) add_stray(view, process);
+    }
+  }
+  add_exit(view, uid);
+  if (monitor == Monitor::Ask && view.vmm) {
+    auto answer = ask_monitor(view.socket);
+    view.monitor = answer.state;
+    view.version = std::move(answer.version);
+  }
+  return view;
+}
+
+Result<std::map<std::string, VmmView>> Machines::observe_all(const std::set<std::string>& uids) {
+  BGR_TRY(const auto found, find_processes("/qmp.sock"));
+  std::map<std::int64_t, const Process*> by_pid;
+  for (const auto& process : found) by_pid.emplace(process.pid, &process);
+  std::map<std::string, VmmView> out;
+  std::set<std::int64_t> placed;
+  for (const auto& uid : uids) {
+    auto view = begin_view(uid);
+    std::vector<Process> group;
+    for (const auto pid : view.cgroup_exists ? cgroups_->pids(uid) : std::vector<std::int64_t>{}) {
+      placed.insert(pid);
+      if (const auto known = by_pid.find(pid); known != by_pid.end()) {
+        group.push_back(*known->second);
+      } else if (auto process = read_process(pid)) {
+        group.push_back(*std::move(process));
+      }
+    }
+    add_group(view, uid, group);
+    out.emplace(uid, std::move(view));
+  }
+  for (const auto& process : found) {
+    if (placed.contains(process.pid)) continue;
+    for (auto& [uid, view] : out) add_stray(view, process);
+  }
+  for (auto& [uid, view] : out) add_exit(view, uid);
+  return out;
+}
+
+VmmView Machines::begin_view(const std::string& uid) const {
+  VmmView view;
+  view.cgroup_exists = cgroups_ && cgroups_->exists(uid);
+  view.cgroup_populated = view.cgroup_exists && cgroups_->populated(uid);
+  view.driver = "qemu";
+  view.accelerator = options_.accelerator.name;
+  view.accelerator_reason = options_.accelerator.reason;
+  view.socket = monitor_socket_path(options_.layout, uid).native();
+  return view;
+}
+
+// The VMM is verified when it is in the group, names the socket, and runs the program that is configured, or the one that its
+// shim was told to run (the configuration may have changed since).
+void Machines::add_group(VmmView& view, const std::string& uid, const std::vector<Process>& group) {
+  std::set<std::string> programs;
+  if (const auto qemu = find_qemu(options_.qemu_path)) programs.insert(canonical(*qemu));
+  for (const auto& process : group) {
+    if (!is_shim(process)) continue;
+    programs.insert(program_of_shim(process));
+    watcher_.watch(uid, process.pid, process.start_time_ticks);
+  }
+  for (const auto& process : group) {
+    view.processes.push_back(view_of(process, view.socket, true));
+    const auto& last = view.processes.back();
+    if (view.vmm || last.is_shim || !last.names_socket || !programs.contains(std::string(executable_path(process.exe)))) continue;
+    view.vmm = last;
+    if (const auto accelerator = accelerator_of(process.arguments); !accelerator.empty() && accelerator != view.accelerator) {
+      view.accelerator = accelerator;
+      view.accelerator_reason = "the running VMM was started with it";
+    }
+  }
+}
+
+void Machines::add_stray(VmmView& view, const Process& process) {
+  if (!names_path(process.arguments, view.socket)) return;
+  if (std::ranges::find(view.processes, process.pid, &ProcessView::pid) != view.processes.end()) return;
+  view.processes.push_back(view_of(process, view.socket, false));
+}
+
+// The shim writes the record while it is still in the group: where the group was empty before this, the record is complete.
+void Machines::add_exit(VmmView& view, const std::string& uid) const {
+  const auto text = read_file(exit_record_path(options_.layout, uid), kib(512));
+  if (text) {
+    auto parsed = parse_exit_record(*text);
+    view.exit = parsed ? *std::move(parsed) : ExitView{.reason = "Unknown", .message = parsed.error().message};
+    return;
+  }
+  // The log is made before the VMM: a shim that left nothing else was killed, which only a kill of the whole group does.
+  if (!view.cgroup_populated && ::access(vmm_log_path(options_.layout, uid).c_str(), F_OK) == 0) {
+    view.exit = ExitView{.reason = "Killed", .signal = SIGKILL, .message = "the VMM and its shim were killed together"};
+  }
+}
+
+}  // namespace banger::actuators::vmm

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// The QEMU driver: starts a VM's VMM under its shim and in its cgroup, ends it, and says what is there. Remembers nothing that
+// the kernel does not show: a daemon that has just started sees the same.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "actuators/host.hpp"
+#include "actuators/names.hpp"
+#include "actuators/step.hpp"
+#include "actuators/vmm/accelerator.hpp"
+#include "actuators/vmm/cgroup.hpp"
+#include "actuators/vmm/exit_watcher.hpp"
+#include "actuators/vmm/processes.hpp"
+#include "base/result.hpp"
+
+namespace banger::actuators::vmm {
+
+struct MachinesOptions {
+  Layout layout;
+  std::string shim_path;
+  std::string qemu_path;    // empty: qemu-system-x86_64 on PATH
+  Accelerator accelerator;  // choose_accelerator()
+  std::uint64_t serial_log_max = 1U << 20U;
+};
+
+enum class Monitor { Ask, Leave };
+
+class Machines {
+ public:
+  // on_hint(uid) comes from a thread of ours when a VM's shim has ended. A hierarchy that is an error makes every step answer it.
+  Machines(MachinesOptions options, Result<Hierarchy> hierarchy, std::function<void(const std::string& uid)> on_hint);
+
+  Result<Applied> apply(const LaunchVmm& step);
+  Result<Applied> apply(const KillVmm& step);
+  Result<Applied> apply(const RemoveCgroup& step);
+  Result<Applied> apply(const ClearRunDirectory& step);
+
+  VmmView observe(const std::string& uid, Monitor monitor);
+  // One look at /proc for all of them. Monitors are not asked.
+  Result<std::map<std::string, VmmView>> observe_all(const std::set<std::string>& uids);
+
+  [[nodiscard]] bool populated(const std::string& uid) const;
+  [[nodiscard]] std::vector<std::string> cgroup_uids() const;  // every group named like ours, other daemons' included
+
+ private:
+  [[nodiscard]] VmmView begin_view(const std::string& uid) const;
+  void add_group(VmmView& view, const std::string& uid, const std::vector<Process>& group);
+  static void add_stray(VmmView& view, const Process& process);
+  void add_exit(VmmView& view, const std::string& uid) const;
+
+  MachinesOptions options_;
+  std::optional<Cgroups> cgroups_;
+  Error no_cgroups_;
+  std::mutex launching_;
+  ExitWatcher watcher_;
+};
+
+}  // namespace banger::actuators::vmm

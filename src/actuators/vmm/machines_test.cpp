@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "actuators/vmm/machines.hpp"
+
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <csignal>
+#include <fstream>
+#include <memory>
+
+#include "actuators/vmm/fixture.hpp"
+#include "actuators/vmm/spawn.hpp"
+
+using namespace banger;
+using namespace banger::actuators;
+using namespace banger::actuators::vmm;
+using namespace std::chrono_literals;
+
+namespace {
+
+// What the driver's hints say, to wait on.
+struct Hints {
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::vector<std::string> seen;
+  std::function<void(const std::string&)> callback() {
+    return [this](const std::string& uid) {
+      const std::lock_guard lock(mutex);
+      seen.push_back(uid);
+      changed.notify_all();
+    };
+  }
+  bool wait_for(const std::string& uid, std::chrono::milliseconds limit = 20s) {
+    std::unique_lock lock(mutex);
+    return changed.wait_for(lock, limit, [&] { return std::ranges::find(seen, uid) != seen.end(); });
+  }
+};
+
+// A scratch host whose VMM is a program that only plays its acts.
+struct Scratch {
+  test::Directory directory;
+  Layout layout{directory.path / "s", directory.path / "r"};
+  Hierarchy hierarchy;
+  Hints hints;
+  std::string vmm = BANGER_TEST_VMM;
+  std::unique_ptr<Machines> machines;
+  explicit Scratch(Hierarchy h) : hierarchy(std::move(h)) { restart(); }
+  void restart() {  // a new daemon on the same host
+    machines.reset();
+    machines = std::make_unique<Machines>(MachinesOptions{layout, BANGER_SHIM, vmm, {"tcg", "for the test"}, 4096}, hierarchy,
+                                          hints.callback());
+  }
+  void add_disk(const std::string& uid) const {
+    std::filesystem::create_directories(vm_dir(layout, uid));
+    std::ofstream(root_disk_path(layout, uid)) << "disk";
+  }
+  [[nodiscard]] LaunchVmm step(const std::string& uid, std::vector<std::string> acts = {}) const {
+    add_disk(uid);
+    for (auto& act : acts) act.insert(0, "act:");
+    return {.vm_uid = uid,
+            .vm_name = "web",
+            .memory = mib(128),
+            .kernel_path = BANGER_TEST_VMM,
+            .kernel_args = std::move(acts),
+            .disks = {{"root", root_disk_path(layout, uid)}}};
+  }
+};
+
+template <class Test>
+void on_each_hierarchy(Test&& run) {
+  for (const auto& hierarchy : test::usable_hierarchies()) {
+    CAPTURE(hierarchy.version);
+    Scratch host(hierarchy);
+    test::Group group(hierarchy);
+    run(host, group);
+  }
+}
+
+bool shows_vmm(Scratch& host, const std::string& uid) {
+  return test::eventually([&] { return host.machines->observe(uid, Monitor::Leave).vmm.has_value(); });
+}
+
+}  // namespace
+
+TEST_CASE("a VMM that was started is seen, verified, adopted by a new daemon, and ended with its group") {
+  on_each_hierarchy([](Scratch& host, test::Group& group) {
+    auto& uid = group.uid;
+    CHECK(host.machines->observe(uid, Monitor::Leave).processes.empty());
+    REQUIRE(host.machines->apply(host.step(uid)) == Applied::Changed);
+    REQUIRE(shows_vmm(host, uid));
+    const auto view = host.machines->observe(uid, Monitor::Leave);
+    CHECK(view.cgroup_populated);
+    CHECK(view.processes.size() == 2);
+    CHECK(view.vmm->exe == BANGER_TEST_VMM);
+    CHECK(view.vmm->in_cgroup);
+    CHECK(std::ranges::count(view.processes, true, &ProcessView::is_shim) == 1);
+    CHECK_FALSE(view.exit);
+
+    const auto again = host.machines->apply(host.step(uid));
+    REQUIRE_FALSE(again);
+    CHECK(again.error().code == ErrorCode::Busy);
+    CHECK(host.machines->apply(RemoveCgroup{uid}).error().code == ErrorCode::Busy);
+    CHECK(host.machines->apply(ClearRunDirectory{uid}).error().code == ErrorCode::Busy);
+
+    host.restart();
+    CHECK(host.machines->observe(uid, Monitor::Leave) == view);
+
+    CHECK(host.machines->apply(KillVmm{uid}) == Applied::Changed);
+    CHECK(test::eventually([&] { return !host.machines->observe(uid, Monitor::Leave).cgroup_populated; }));
+    const auto gone = host.machines->observe(uid, Monitor::Leave);
+    CHECK(gone.processes.empty());
+    REQUIRE(gone.exit);
+    CHECK(gone.exit->reason == "Killed");
+    CHECK(host.hints.wait_for(uid));  // an adopted VM's end is told too
+    CHECK(host.machines->apply(KillVmm{uid}) == Applied::Unchanged);
+    CHECK(host.machines->apply(RemoveCgroup{uid}) == Applied::Changed);
+    CHECK(host.machines->apply(RemoveCgroup{uid}) == Applied::Unchanged);
+    CHECK(host.machines->apply(ClearRunDirectory{uid}) == Applied::Changed);
+    CHECK(host.machines->apply(ClearRunDirectory{uid}) == Applied::Unchanged);
+    CHECK_FALSE(std::filesystem::exists(vm_run_dir(host.layout, uid)));
+    CHECK_FALSE(host.machines->observe(uid, Monitor::Leave).exit);
+  });
+}
+
+TEST_CASE("a VMM that ends by itself leaves its reason, and the end is told") {
+  on_each_hierarchy([](Scratch& host, test::Group& group) {
+    auto& uid = group.uid;
+    REQUIRE(host.machines->apply(host.step(uid, {"error=oh-no", "exit=1"})));
+    CHECK(host.hints.wait_for(uid));
+    auto view = host.machines->observe(uid, Monitor::Ask);
+    CHECK_FALSE(view.cgroup_populated);
+    CHECK(view.monitor == MonitorState::NotAsked);
+    REQUIRE(view.exit);
+    CHECK(view.exit->reason == "StartFailed");
+    CHECK(view.exit->exit_code == 1);
+    CHECK(view.exit->message == "oh-no");
+
+    // The next start begins without it.
+    REQUIRE(host.machines->apply(host.step(uid, {"usleep=1"})));
+    REQUIRE(shows_vmm(host, uid));
+    view = host.machines->observe(uid, Monitor::Leave);
+    CHECK_FALSE(view.exit);
+    ::kill(static_cast<pid_t>(view.vmm->pid), SIGKILL);
+    REQUIRE(test::eventually([&] { return !host.machines->observe(uid, Monitor::Leave).cgroup_populated; }));
+    view = host.machines->observe(uid, Monitor::Leave);
+    REQUIRE(view.exit);
+    CHECK(view.exit->reason == "Killed");
+    CHECK(view.exit->signal == SIGKILL);
+  });
+}
+
+TEST_CASE("two VMs never run on one disk") {
+  on_each_hierarchy([](Scratch& host, test::Group& group) {
+    test::Group second(group.cgroups.hierarchy());
+    REQUIRE(host.machines->apply(host.step(group.uid)));
+    REQUIRE(shows_vmm(host, group.uid));
+    auto step = host.step(second.uid);
+    step.disks = host.step(group.uid).disks;
+    const auto refused = host.machines->apply(step);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().code == ErrorCode::Busy);
+    CHECK(refused.error().message == "disk " + step.disks[0].path + " is in use by another VMM");
+    CHECK_FALSE(group.cgroups.exists(second.uid));
+  });
+}
+
+TEST_CASE("what a start needs and is not there is said in a sentence") {
+  const auto hierarchies = test::usable_hierarchies();
+  if (hierarchies.empty()) return;
+  Scratch host(hierarchies.front());
+  const test::Group group(hierarchies.front());
+  const auto refusal = [&](const LaunchVmm& step) { return host.machines->apply(step).error(); };
+  auto step = host.step(group.uid);
+  step.kernel_path = "/no/kernel";
+  CHECK(refusal(step).message == "opening kernel /no/kernel: No such file or directory (ENOENT)");
+  step = host.step(group.uid);
+  step.disks[0].path = "/dev/null";
+  CHECK(refusal(step).message == "disk /dev/null is not a regular file");
+  host.vmm = "/no/qemu";
+  host.restart();
+  CHECK(refusal(host.step(group.uid)).message == "the configured QEMU /no/qemu is not there or is not a program");
+  CHECK(refusal(host.step(group.uid)).code == ErrorCode::Unavailable);
+  CHECK_FALSE(group.cgroups.exists(group.uid));
+}
+
+TEST_CASE("without a usable hierarchy observation works and every step says why it cannot") {
+  const test::Directory directory;
+  const Layout layout{directory.path / "s", directory.path / "r"};
+  Machines machines({layout, BANGER_SHIM, BANGER_TEST_VMM, {"tcg", ""}}, fail(Error{ErrorCode::Unavailable, "no hierarchy"}),
+                    [](const std::string&) {});
+  const auto uid = test::fresh_uid();
+  CHECK_FALSE(machines.observe(uid, Monitor::Ask).cgroup_exists);
+  CHECK(machines.apply(KillVmm{uid}).error().message == "no hierarchy");
+  CHECK(machines.apply(LaunchVmm{.vm_uid = uid}).error().message == "no hierarchy");
+}
+
+TEST_CASE("a process outside the group that names the socket is shown and is not the VMM") {
+  on_each_hierarchy([](Scratch& host, test::Group& group) {
+    const auto socket = monitor_socket_path(host.layout, group.uid).native();
+    auto stray = spawn({{BANGER_TEST_VMM, "-qmp", "unix:" + socket + ",server=on"}});
+    REQUIRE(stray);
+    CHECK(test::eventually([&] { return !host.machines->observe(group.uid, Monitor::Leave).processes.empty(); }));
+    const auto view = host.machines->observe(group.uid, Monitor::Leave);
+    const auto all = host.machines->observe_all({group.uid});
+    ::kill(static_cast<pid_t>(stray->pid), SIGKILL);
+    siginfo_t info{};
+    ::waitid(P_PIDFD, static_cast<id_t>(stray->pidfd.get()), &info, WEXITED);
+    REQUIRE(view.processes.size() == 1);
+    CHECK(view.processes[0].names_socket);
+    CHECK_FALSE(view.processes[0].in_cgroup);
+    CHECK_FALSE(view.vmm);
+    CHECK(all->at(group.uid) == view);
+  });
+}
+
+TEST_CASE("many VMs are observed in one pass, and it is said how long that takes") {
+  const auto hierarchies = test::usable_hierarchies();
+  if (hierarchies.empty()) return;
+  Scratch host(hierarchies.front());
+  constexpr std::size_t kCount = 200;
+  std::vector<std::unique_ptr<test::Group>> groups;
+  std::set<std::string> uids;
+  const auto begin = std::chrono::steady_clock::now();
+  for (std::size_t i = 0; i < kCount; ++i) {
+    groups.push_back(std::make_unique<test::Group>(hierarchies.front()));
+    uids.insert(groups.back()->uid);
+    REQUIRE(host.machines->apply(host.step(groups.back()->uid)));
+  }
+  const auto started = std::chrono::steady_clock::now();
+  const auto complete = [&] {
+    const auto all = host.machines->observe_all(uids);
+    return all && std::ranges::all_of(*all, [](const auto& entry) { return entry.second.vmm.has_value(); });
+  };
+  REQUIRE(test::eventually(complete));
+  auto best = std::chrono::steady_clock::duration::max();
+  for (int i = 0; i < 5; ++i) {
+    const auto at = std::chrono::steady_clock::now();
+    const auto all = host.machines->observe_all(uids);
+    best = std::min(best, std::chrono::steady_clock::now() - at);
+    REQUIRE(all->size() == kCount);
+  }
+  const auto one_begin = std::chrono::steady_clock::now();
+  CHECK(host.machines->observe(groups.front()->uid, Monitor::Leave).vmm);
+  const auto one = std::chrono::steady_clock::now() - one_begin;
+  const auto us = [](auto duration) { return std::chrono::duration_cast<std::chrono::microseconds>(duration).count(); };
+  MESSAGE("launch: ", us(started - begin) / static_cast<long>(kCount), " us a VM; one pass over ", kCount, " VMs: ", us(best),
+          " us; one VM: ", us(one), " us");
+  CHECK(best < 1s);
+  for (const auto& group : groups) CHECK(host.machines->apply(KillVmm{group->uid}));
+}
