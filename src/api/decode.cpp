@@ -147,7 +147,13 @@ void Decoder::read_map(const Node& node, std::map<std::string, std::string>& tar
 }
 
 void Decoder::read_number(const Node& node, const Field& field, const Type& type, void* target, const std::string& path) {
-  if (const auto number = number_of(node, field, type, path)) type.write(target, *number);
+  const auto number = number_of(node, field, type, path);
+  if (!number) return;
+  if (*number < type.lowest || *number > type.highest) {
+    refuse(node, path, "FieldValueInvalid", fmt::format("must be between {} and {}, is {}", type.lowest, type.highest, *number));
+    return;
+  }
+  type.write(target, *number);
 }
 
 std::optional<std::int64_t> Decoder::number_of(const Node& node, const Field& field, const Type& type, const std::string& path) {

@@ -17,6 +17,7 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "api/formats.hpp"
@@ -36,6 +37,8 @@ struct Type {
   // Integer, Quantity (bytes), Time (ms since 1970), Milliseconds, Enum (index of its spelling)
   std::int64_t (*read)(const void* value) = nullptr;
   void (*write)(void* value, std::int64_t number) = nullptr;
+  std::int64_t lowest = std::numeric_limits<std::int64_t>::min();  // what the member can hold
+  std::int64_t highest = std::numeric_limits<std::int64_t>::max();
   std::span<const std::string_view> (*spellings)() = nullptr;  // Enum
   // List
   const Type& (*element)() = nullptr;
@@ -59,6 +62,15 @@ template <class T>
 inline constexpr bool kIsVector = false;
 template <class T>
 inline constexpr bool kIsVector<std::vector<T>> = true;
+
+template <std::integral T>
+void limit_to(Type& type) {
+  if (std::in_range<std::int64_t>(std::numeric_limits<T>::min()))
+    type.lowest = static_cast<std::int64_t>(std::numeric_limits<T>::min());
+  if (std::in_range<std::int64_t>(std::numeric_limits<T>::max())) {
+    type.highest = static_cast<std::int64_t>(std::numeric_limits<T>::max());
+  }
+}
 
 template <class T>
 Type number_type(Shape shape) {
@@ -137,7 +149,9 @@ Type make_type() {
   } else if constexpr (std::is_enum_v<T>) {
     return enum_type<T>();
   } else if constexpr (std::integral<T>) {
-    return number_type<T>(Shape::Integer);
+    auto type = number_type<T>(Shape::Integer);
+    limit_to<T>(type);
+    return type;
   } else {
     return struct_type<T>();
   }

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "actuators/sidecar.hpp"
+
+#include <fmt/format.h>
+
+#include "api/decode.hpp"
+#include "api/encode.hpp"
+#include "api/rows.hpp"
+#include "base/random.hpp"
+
+namespace banger::api::schema {
+
+using actuators::NicRecord;
+using actuators::Sidecar;
+
+template <>
+std::span<const Field> fields_of<NicRecord>() {
+  static const Field kRows[] = {
+      {.name = "network", .member = member<&NicRecord::network>(), .doc = "name of the Network"},
+      {.name = "networkUid", .member = member<&NicRecord::network_uid>(), .doc = "uid of the Network"},
+      {.name = "tap", .member = member<&NicRecord::tap>(), .doc = "name of the link"},
+      {.name = "mac", .member = member<&NicRecord::mac>(), .doc = "MAC address in the guest"},
+      {.name = "address", .member = member<&NicRecord::address>(), .doc = "address and prefix in the guest"},
+      {.name = "gateway", .member = member<&NicRecord::gateway>(), .doc = "default route of the guest"},
+  };
+  return kRows;
+}
+
+template <>
+std::span<const Field> fields_of<Sidecar>() {
+  static const Field kRows[] = {
+      {.name = "format", .member = member<&Sidecar::format>(), .doc = "of this file", .always = true},
+      {.name = "uid", .member = member<&Sidecar::uid>(), .doc = "of the VM"},
+      {.name = "namespace", .member = member<&Sidecar::ns>(), .doc = "of the VM"},
+      {.name = "name", .member = member<&Sidecar::name>(), .doc = "of the VM"},
+      {.name = "generation", .member = member<&Sidecar::generation>(), .doc = "of launchedSpec"},
+      {.name = "launchedSpec", .member = member<&Sidecar::launched_spec>(), .doc = "what the VMM was made from"},
+      {.name = "nics", .member = member<&Sidecar::nics>(), .doc = "network interfaces"},
+      {.name = "imageDigest", .member = member<&Sidecar::image_digest>(), .doc = "of the image"},
+      {.name = "rootBackend", .member = member<&Sidecar::root_backend>(), .doc = "how the root disk was made"},
+      {.name = "diskNames", .member = member<&Sidecar::disk_names>(), .doc = "data disks that were made"},
+      {.name = "bootId", .member = member<&Sidecar::boot_id>(), .doc = "of the host at launch"},
+      {.name = "launches", .member = member<&Sidecar::launches>(), .doc = "how often a VMM was started"},
+      {.name = "launched", .member = member<&Sidecar::launched>(), .doc = "when it was started last"},
+      {.name = "syncNonce", .member = member<&Sidecar::sync_nonce>(), .doc = "of the last confirmed sync"},
+  };
+  return kRows;
+}
+
+}  // namespace banger::api::schema
+
+namespace banger::actuators {
+namespace {
+
+constexpr std::uint32_t kFormat = 1;
+
+}  // namespace
+
+std::string encode_sidecar(const Sidecar& sidecar) {
+  return api::schema::encode_text_of(api::schema::type_of<Sidecar>(), &sidecar) + "\n";
+}
+
+Result<Sidecar> decode_sidecar(std::string_view text) {
+  Sidecar sidecar;
+  sidecar.format = 0;  // a file that does not say is not ours
+  if (auto read = api::schema::read_stored(text, api::schema::type_of<Sidecar>(), &sidecar); !read) {
+    return fail(with_context(std::move(read).error(), "vm.json cannot be read"));
+  }
+  if (sidecar.format != kFormat) {
+    return fail(invalid(fmt::format("vm.json has format {}, this program reads format {}", sidecar.format, kFormat)));
+  }
+  if (!is_uid(sidecar.uid)) {
+    return fail(invalid(fmt::format("vm.json has no valid uid, but {}", api::schema::shown(sidecar.uid))));
+  }
+  return sidecar;
+}
+
+}  // namespace banger::actuators
