@@ -7,7 +7,6 @@
 #include <condition_variable>
 #include <exception>
 #include <optional>
-#include <set>
 
 #include "base/log.hpp"
 
@@ -79,14 +78,11 @@ Manager::Manager(const ManagerOptions& options, store::Objects& objects, actuato
   host_.on_hint([weak = std::weak_ptr<Core>(core_)](const std::string& uid) {
     if (const auto core = weak.lock()) core->hint(uid);
   });
-  metrics_.before_text([weak = std::weak_ptr<Core>(core_), &metrics, seen = std::set<std::string>{}]() mutable {
+  metrics_.before_text([weak = std::weak_ptr<Core>(core_), &metrics] {
     const auto core = weak.lock();
     if (!core) return;
     core->queue.refresh_metrics();
-    auto phases = core->index.vm_phases();
-    for (const auto& phase : seen) phases.try_emplace(phase, 0);
-    for (const auto& [phase, vms] : phases) {
-      seen.insert(phase);
+    for (const auto& [phase, vms] : core->index.vm_phases()) {
       metrics.gauge("banger_vms", "Virtual machines by status.phase.", {{"phase", phase}}).set(static_cast<double>(vms));
     }
   });
