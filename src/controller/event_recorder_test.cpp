@@ -42,7 +42,7 @@ struct Bench {
   ManualClock clock;
   SeededRandom random{1};
   store::Objects objects{store, clock, random};
-  EventRecorder recorder{{}, objects, clock};
+  EventRecorder recorder{objects, clock};
   const api::ObjectKey web{.kind = api::Kind::VirtualMachine, .ns = "prod", .name = "web"};
   const std::string uid = "11111111-2222-4333-8444-555555555555";
 
@@ -98,7 +98,7 @@ TEST_CASE("a repeat is counted and moves the last time, another message is anoth
 TEST_CASE("a restarted daemon goes on counting") {
   Bench bench;
   bench.say("StartFailed", "no such image");
-  EventRecorder next({}, bench.objects, bench.clock);
+  EventRecorder next(bench.objects, bench.clock);
   next.record(bench.web, bench.uid, api::EventType::Warning, "StartFailed", "no such image");
   CHECK(bench.only().count == 2);
 }

@@ -73,7 +73,9 @@ Manager::Manager(const ManagerOptions& options, store::Objects& objects, actuato
       host_(host),
       clock_(clock),
       metrics_(metrics),
-      core_(std::make_shared<Core>(options.queue, clock, metrics)) {
+      core_(std::make_shared<Core>(options.queue, clock, metrics)),
+      housekeeping_(options.housekeeping, objects, clock) {
+  schedule_housekeeping();
   next_resync_ = clock_.steady() + options_.resync_period;
   host_.on_hint([weak = std::weak_ptr<Core>(core_)](const std::string& uid) {
     if (const auto core = weak.lock()) core->hint(uid);
@@ -89,6 +91,19 @@ Manager::Manager(const ManagerOptions& options, store::Objects& objects, actuato
 }
 
 Manager::~Manager() { stop(); }
+
+void Manager::schedule_housekeeping() {
+  every(options_.housekeeping.compaction_period, "compact the store", [this] {
+    if (const auto done = housekeeping_.compact(); !done) {
+      log::warning("compacting the store failed, will retry", {{"error", done.error().message}});
+    }
+  });
+  every(options_.housekeeping.event_period, "expire events", [this] {
+    if (const auto done = housekeeping_.expire_events(); !done) {
+      log::warning("expiring events failed, will retry", {{"error", done.error().message}});
+    }
+  });
+}
 
 void Manager::add(std::unique_ptr<reconcilers::Reconciler> reconciler) {
   const auto kind = reconciler->kind();

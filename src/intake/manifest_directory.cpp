@@ -41,8 +41,7 @@ std::optional<std::string> declared_twice(const KnownFile& file) {
 
 }  // namespace
 
-ManifestDirectory::ManifestDirectory(const ManifestDirectoryOptions& options, store::Objects& objects, api::EventSink& events,
-                                     Clock& clock)
+ManifestDirectory::ManifestDirectory(const Options& options, store::Objects& objects, api::EventSink& events, Clock& clock)
     : options_(options),
       objects_(objects),
       events_(events),

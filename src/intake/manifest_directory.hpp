@@ -20,7 +20,7 @@
 
 namespace banger::intake {
 
-struct ManifestDirectoryOptions {
+struct Options {
   std::string directory;           // absolute
   std::string name = "manifests";  // of the ManifestSource object
   std::chrono::milliseconds rescan{10'000};
@@ -35,7 +35,7 @@ struct ManifestDirectoryOptions {
 // understood, or is not read yet, keeps its objects as they are. Nothing passed in is owned.
 class ManifestDirectory {
  public:
-  ManifestDirectory(const ManifestDirectoryOptions& options, store::Objects& objects, api::EventSink& events, Clock& clock);
+  ManifestDirectory(const Options& options, store::Objects& objects, api::EventSink& events, Clock& clock);
   ~ManifestDirectory();
   ManifestDirectory(const ManifestDirectory&) = delete;
   ManifestDirectory& operator=(const ManifestDirectory&) = delete;
@@ -73,7 +73,7 @@ class ManifestDirectory {
   void look_again_in(std::chrono::milliseconds delay);
   void wait_for_change(const std::stop_token& stop, std::chrono::milliseconds longest, std::chrono::milliseconds pause);
 
-  const ManifestDirectoryOptions options_;
+  const Options options_;
   store::Objects& objects_;
   api::EventSink& events_;
   Clock& clock_;
