@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "actuators/boot_config.hpp"
 #include "actuators/sim/sim_host.hpp"
 
 namespace banger::actuators::sim {
@@ -11,17 +12,6 @@ namespace {
 
 Error busy(std::string message) { return {.code = ErrorCode::Busy, .message = std::move(message), .sys_errno = 0}; }
 Error conflict(std::string message) { return {.code = ErrorCode::Conflict, .message = std::move(message), .sys_errno = 0}; }
-
-// Tells two configurations apart, for the model's own use.
-std::string boot_config_hash(const GuestConfig& config, const std::string& base_initrd) {
-  std::string text = base_initrd + "|" + config.hostname + "|" + config.ssh_user;
-  for (const auto& nic : config.nics) text += "|nic " + nic.mac + " " + nic.address + " " + nic.gateway;
-  for (const auto& server : config.nameservers) text += "|dns " + server;
-  for (const auto& mount : config.mounts) text += "|mount " + mount.disk + " " + mount.path;
-  for (const auto& key : config.authorized_keys) text += "|key " + key;
-  for (const auto& file : config.files) text += fmt::format("|file {} {:o} {}", file.path, file.mode, file.content);
-  return text;
-}
 
 Applied changed(bool is) { return is ? Applied::Changed : Applied::Unchanged; }
 

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// Runs the steps of a plan in order, and undoes what they acquired when one fails.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "actuators/host.hpp"
+#include "actuators/step.hpp"
+#include "api/virtual_machine.hpp"
+#include "base/clock.hpp"
+#include "base/error.hpp"
+
+namespace banger::reconcilers {
+
+struct PlannedStep {
+  std::string name;  // for people, one of a plan: "RootDisk", "Tap/0"
+  actuators::Step step;
+  std::vector<actuators::Step> undo;  // in this order, when this step or a later one of the plan fails
+  bool operator==(const PlannedStep&) const = default;
+};
+
+struct AppliedSteps {
+  std::vector<api::StepStatus> steps;  // those that were tried
+  std::size_t mutations = 0;           // that answered Changed, undo included
+  std::optional<Error> error;          // the root cause
+  std::string failed;                  // name of the step it came from
+  std::vector<std::string> undo_errors;
+};
+
+// Stops at the first failure and undoes in reverse order, the failing step included. An undo that answers Busy (something still
+// lives) ends the undoing: what is left is the next plan's business.
+AppliedSteps apply_steps(actuators::Host& host, Clock& clock, const std::vector<PlannedStep>& steps);
+
+}  // namespace banger::reconcilers

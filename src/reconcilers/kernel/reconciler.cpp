@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "reconcilers/kernel/reconciler.hpp"
+
+#include "reconcilers/kernel/observe.hpp"
+#include "reconcilers/kernel/plan.hpp"
+#include "reconcilers/kernel/status.hpp"
+
+namespace banger::reconcilers::kernel {
+
+Outcome KernelReconciler::reconcile(const api::ObjectKey& key) {
+  const auto kernel = ports_.objects.store().get(key);
+  if (!kernel) return kernel.error().code == ErrorCode::NotFound ? Outcome{} : outcome_of(kernel.error(), {}, 0);
+  const auto observed = observe(ports_, *kernel);
+  if (!observed) return outcome_of(observed.error(), {}, 0);
+  const auto plan = plan_for(*kernel, *observed);
+  const auto finalized = change_finalizer(ports_.objects, *kernel, plan.finalizer);
+  if (!finalized) return outcome_of(finalized.error(), {}, 0);
+  if (plan.finalizer == FinalizerChange::Remove) return {};
+  const auto applied = apply_steps(ports_.host, ports_.clock, plan.steps);
+
+  record(ports_.events, *kernel, plan.events);
+  if (applied.error)
+    record(ports_.events, *kernel, {{api::EventType::Warning, applied.failed + "Failed", applied.error->message}});
+  auto next = *kernel;
+  std::get<api::Kernel>(next.body).status = status_of(*kernel, *observed, plan, applied);
+  const auto written = write_status(ports_.objects, *kernel, next);
+  const auto error = applied.error ? applied.error : plan.error;
+  if (!error && !written) return outcome_of(written.error(), {}, applied.mutations);
+  return outcome_of(error, plan.look_again, applied.mutations);
+}
+
+// A kernel depends on nothing but files.
+std::vector<api::ObjectKey> KernelReconciler::affected_by(const store::Change&) { return {}; }
+
+// A resync does not look at files; every pass says when to look again.
+std::vector<api::ObjectKey> KernelReconciler::drifted(const actuators::HostView&) { return {}; }
+
+}  // namespace banger::reconcilers::kernel

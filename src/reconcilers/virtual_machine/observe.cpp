@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "reconcilers/virtual_machine/observe.hpp"
+
+#include "base/random.hpp"
+
+namespace banger::reconcilers::virtual_machine {
+namespace {
+
+template <class Status>
+Readiness readiness_of(const Status& status, const api::ObjectMeta& meta) {
+  Readiness state{.found = true, .ready = false, .message = ""};
+  if (meta.deletion_time) {
+    state.message = "it is being deleted";
+    return state;
+  }
+  if (const auto* ready = api::find_condition(status.conditions, "Ready")) {
+    state.ready = ready->status == api::ConditionStatus::True;
+    state.message = ready->message;
+  }
+  return state;
+}
+
+Result<std::optional<api::Object>> find(Ports& ports, api::Kind kind, const std::string& name) {
+  auto object = ports.objects.store().get({.kind = kind, .ns = "", .name = name});
+  if (object) return *std::move(object);
+  if (object.error().code == ErrorCode::NotFound) return std::nullopt;
+  return fail(std::move(object).error());
+}
+
+const api::Object* pointer(const std::optional<api::Object>& object) { return object ? &*object : nullptr; }
+
+// What is leased in the networks the VM is on, and everything that it holds.
+Result<void> list_leases(Ports& ports, const std::string& uid, Observed& observed) {
+  BGR_TRY(const auto listing, ports.objects.store().list({.kind = api::Kind::AddressLease, .ns = std::nullopt}));
+  for (const auto& object : listing.objects) {
+    const auto& lease = std::get<api::AddressLease>(object.body).spec;
+    if (lease.vm_uid == uid || observed.networks.contains(lease.network)) observed.leases.push_back(lease);
+  }
+  return {};
+}
+
+}  // namespace
+
+ImageFacts image_facts(const api::Object* object) {
+  if (object == nullptr) return {};
+  const auto& status = std::get<api::Image>(object->body).status;
+  return {.state = readiness_of(status, object->meta), .path = status.path, .digest = status.digest};
+}
+
+KernelFacts kernel_facts(const api::Object* object) {
+  if (object == nullptr) return {};
+  const auto& kernel = std::get<api::Kernel>(object->body);
+  return {.state = readiness_of(kernel.status, object->meta),
+          .path = kernel.status.path,
+          .initrd = kernel.status.initrd,
+          .args = kernel.spec.args};
+}
+
+NetworkFacts network_facts(const api::Object* object) {
+  if (object == nullptr) return {};
+  const auto& status = std::get<api::Network>(object->body).status;
+  return {.state = readiness_of(status, object->meta),
+          .uid = object->meta.uid,
+          .cidr = status.cidr,
+          .gateway = status.gateway,
+          .bridge = status.bridge,
+          .mtu = status.mtu,
+          .nameservers = status.nameservers};
+}
+
+api::ObjectKey lease_key(const std::string& network, const std::string& address) {
+  return {.kind = api::Kind::AddressLease, .ns = "", .name = network + "." + address};
+}
+
+std::vector<api::AddressLeaseSpec> leases_in_use(store::Objects& objects, const actuators::VmView& host) {
+  std::vector<api::AddressLeaseSpec> leases;
+  if (!host.sidecar) return leases;
+  for (const auto& nic : host.sidecar->nics) {
+    const auto lease = objects.store().get(lease_key(nic.network, nic.address.substr(0, nic.address.find('/'))));
+    if (lease) leases.push_back(std::get<api::AddressLease>(lease->body).spec);
+  }
+  return leases;
+}
+
+Result<Observed> observe(Ports& ports, const actuators::Layout& layout, const api::Object& vm) {
+  const auto& spec = std::get<api::VirtualMachine>(vm.body).spec;
+  Observed observed{.now = ports.clock.wall(), .layout = layout, .fresh_nonce = random_hex(ports.random, 32)};
+  BGR_TRY(observed.host, ports.host.observe_vm(vm.meta.uid, spec.network_interfaces.size()));
+  BGR_TRY(const auto image, find(ports, api::Kind::Image, spec.image));
+  observed.image = image_facts(pointer(image));
+  BGR_TRY(const auto kernel, find(ports, api::Kind::Kernel, spec.kernel));
+  observed.kernel = kernel_facts(pointer(kernel));
+  for (const auto& nic : spec.network_interfaces) {
+    BGR_TRY(const auto network, find(ports, api::Kind::Network, nic.network));
+    observed.networks.emplace(nic.network, network_facts(pointer(network)));
+  }
+  if (observed.host.vmm.cgroup_populated && !vm.meta.deletion_time) {
+    observed.leases = leases_in_use(ports.objects, observed.host);
+  } else {
+    BGR_CHECK(list_leases(ports, vm.meta.uid, observed));
+  }
+  return observed;
+}
+
+}  // namespace banger::reconcilers::virtual_machine

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// All that a VirtualMachine's plan looks at beside the object itself: values read in this pass, the time and a nonce included.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "actuators/host.hpp"
+#include "actuators/names.hpp"
+#include "api/network.hpp"
+#include "base/clock.hpp"
+
+namespace banger::reconcilers::virtual_machine {
+
+// How far another object that the VM refers to is.
+struct Readiness {
+  bool found = false;
+  bool ready = false;
+  std::string message;  // of its Ready condition
+  bool operator==(const Readiness&) const = default;
+};
+
+struct ImageFacts {
+  Readiness state;
+  std::string path;
+  std::string digest;
+  bool operator==(const ImageFacts&) const = default;
+};
+
+struct KernelFacts {
+  Readiness state;
+  std::string path;
+  std::string initrd;
+  std::vector<std::string> args;
+  bool operator==(const KernelFacts&) const = default;
+};
+
+struct NetworkFacts {
+  Readiness state;
+  std::string uid;
+  std::string cidr;
+  std::string gateway;
+  std::string bridge;
+  std::int64_t mtu = 1500;
+  std::vector<std::string> nameservers;
+  bool operator==(const NetworkFacts&) const = default;
+};
+
+struct Observed {
+  WallTime now;
+  actuators::Layout layout;
+  actuators::VmView host;
+  ImageFacts image;
+  KernelFacts kernel;
+  std::map<std::string, NetworkFacts> networks;  // those that the spec names
+  // While the VMM lives: those of the sidecar's interfaces that exist, whoever holds them. Else: all of the networks above and
+  // all that this VM holds.
+  std::vector<api::AddressLeaseSpec> leases;
+  std::string fresh_nonce;  // 32 hexadecimal digits that nobody has seen
+  bool operator==(const Observed&) const = default;
+};
+
+}  // namespace banger::reconcilers::virtual_machine

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+// The end of a VMM: sync in the guest, then kill, then wait, then tear down. Three plans, not one call that blocks.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "actuators/names.hpp"
+#include "base/text.hpp"
+#include "reconcilers/virtual_machine/situation.hpp"
+
+namespace banger::reconcilers::virtual_machine {
+namespace {
+
+using actuators::JobState;
+using actuators::MonitorState;
+using api::ConditionStatus;
+
+struct Verdict {
+  bool decided = false;
+  std::string nonce;   // synced with this
+  std::string reason;  // else: why not
+  std::string message;
+};
+
+Verdict unsynced(std::string reason, std::string message) {
+  return {.decided = true, .nonce = "", .reason = std::move(reason), .message = std::move(message)};
+}
+
+// Nothing answered in this launch so far: there is no one to ask for a sync.
+bool never_answered(const Situation& at) {
+  if (const auto* probe = find_job(at, "probe")) return probe->state != JobState::Done && !was_ready(at);
+  const auto* ready = api::find_condition(at.vm.status.conditions, "Ready");
+  return ready != nullptr && ready->reason == "WaitingForSsh";
+}
+
+Verdict verdict_of(const Situation& at) {
+  const auto monitor = at.host.vmm.monitor;
+  if (at.vmm == nullptr) return unsynced("SyncNotConfirmed", "the VMM is ending or is none that we know");
+  if (monitor == MonitorState::InternalError || monitor == MonitorState::Shutdown || monitor == MonitorState::Prelaunch)
+    return unsynced("SyncNotConfirmed", "the guest does not run any more");
+  if (!ssh_target(at))
+    return unsynced("NoSsh", "the VM has no ssh or no network interface, so the guest could not be asked to sync");
+  const auto* job = find_job(at, "sync");
+  if (job == nullptr) {
+    if (never_answered(at)) return unsynced("NotReady", "the guest never answered on SSH, so it was not asked to sync");
+    return {};
+  }
+  if (job->state == JobState::Running) return {};
+  const auto* asked = std::get_if<actuators::SyncGuest>(&job->spec);
+  if (job->state == JobState::Done && asked != nullptr && job->result == asked->nonce)
+    return {
+        .decided = true, .nonce = asked->nonce, .reason = "Synced", .message = "the guest synced its disks before it was ended"};
+  if (job->state == JobState::Done) return unsynced("SyncNotConfirmed", "the guest did not echo the nonce after its sync");
+  const auto error = job->error.value_or(internal("the sync failed and does not say why"));
+  const bool unreachable = error.code == ErrorCode::Unavailable;
+  return unsynced(unreachable ? "GuestUnreachable" : "SyncNotConfirmed",
+                  "the guest did not confirm a sync: " + printable(error.message));
+}
+
+Finding clean_shutdown(bool clean, std::string reason, std::string message) {
+  return {.type = "CleanShutdown",
+          .status = clean ? ConditionStatus::True : ConditionStatus::False,
+          .reason = std::move(reason),
+          .message = std::move(message)};
+}
+
+void plan_kill(Plan& plan, const Situation& at, std::string_view ended, const Verdict& verdict) {
+  const bool clean = !verdict.nonce.empty();
+  if (at.sidecar != nullptr) {
+    auto next = *at.sidecar;
+    if (next.ended.empty()) next = ended_as(next, ended, at.observed.now);
+    next.sync_nonce = clean ? fmt::format("{}:{}", next.launches, verdict.nonce) : "";
+    if (next != *at.sidecar) plan.steps.push_back(step("End", actuators::WriteSidecar{std::move(next)}));
+  }
+  plan.steps.push_back(step("Kill", actuators::KillVmm{at.uid}));
+  plan.findings.push_back(clean_shutdown(clean, verdict.reason, verdict.message));
+  if (!clean && (at.sidecar == nullptr || at.sidecar->ended.empty()))
+    plan.events.push_back({.type = api::EventType::Warning, .reason = verdict.reason, .message = verdict.message});
+  say_ready(plan, ConditionStatus::False, "Stopping", "waits for the VMM to end");
+  plan.look_again = kBarrier;
+}
+
+void plan_sync(Plan& plan, const Situation& at) {
+  say_ready(plan, ConditionStatus::False, "Stopping", "waits for the guest to sync its disks");
+  plan.look_again = std::chrono::milliseconds(500);  // the job's end wakes us earlier
+  if (const auto* job = find_job(at, "sync")) {
+    plan.progress.push_back({.name = "Sync", .state = "Running", .duration = job->duration, .message = ""});
+    return;
+  }
+  const actuators::SyncGuest sync{.target = *ssh_target(at), .nonce = at.observed.fresh_nonce};
+  plan.steps.push_back(step("Sync", actuators::StartJob{.key = {.owner_uid = at.uid, .name = "sync"}, .spec = sync}));
+}
+
+std::vector<PlannedStep> forget_jobs(const Situation& at) {
+  std::vector<PlannedStep> steps;
+  for (const auto& job : at.host.jobs) steps.push_back(forget_job(at, job.key.name));
+  return steps;
+}
+
+bool synced_in_last_launch(const Situation& at) {
+  return at.sidecar != nullptr && at.sidecar->sync_nonce.starts_with(fmt::format("{}:", at.sidecar->launches));
+}
+
+// The verdict on a VMM that is gone: what was confirmed, or how it ended.
+void plan_verdict(Plan& plan, const Situation& at) {
+  if (synced_in_last_launch(at)) {
+    plan.findings.push_back(clean_shutdown(true, "Synced", "the guest synced its disks before it was ended"));
+  } else if (at.host.vmm.exit && at.host.vmm.exit->reason == "GuestShutdown") {
+    plan.findings.push_back(clean_shutdown(true, "GuestShutdown", "the guest powered off by itself"));
+  } else if (at.sidecar != nullptr && at.sidecar->ended != kEndedOnPurpose && at.sidecar->launches > 0) {
+    plan.findings.push_back(clean_shutdown(false, "SyncNotConfirmed", "the VMM ended without a sync in the guest"));
+  }  // else: said when it was killed
+}
+
+}  // namespace
+
+std::vector<PlannedStep> teardown_steps(const Situation& at) {
+  std::vector<PlannedStep> steps;
+  for (const auto& link : at.host.links) {
+    if (own_tap(at, link.name) != nullptr) steps.push_back(step("Tap/" + link.name, actuators::RemoveLink{at.uid, link.name}));
+  }
+  if (at.host.run_directory_exists) steps.push_back(step("RunDirectory", actuators::ClearRunDirectory{at.uid}));
+  if (at.host.vmm.cgroup_exists) steps.push_back(step("Cgroup", actuators::RemoveCgroup{at.uid}));
+  return steps;
+}
+
+Plan plan_stop(const Situation& at, std::string_view ended, std::string_view phase) {
+  Plan plan{.operation = Operation::Stop, .phase = std::string(phase)};
+  say_running(plan, ConditionStatus::True, "Stopping", "the VMM is still there");
+  const auto verdict = verdict_of(at);
+  if (const auto* job = find_job(at, "sync"); job != nullptr && verdict.decided) {
+    plan.progress.push_back({.name = "Sync",
+                             .state = verdict.nonce.empty() ? "Failed" : "Done",
+                             .duration = job->duration,
+                             .message = verdict.nonce.empty() ? verdict.message : ""});
+  }
+  if (verdict.decided) {
+    plan_kill(plan, at, ended, verdict);
+  } else {
+    plan_sync(plan, at);
+  }
+  return plan;
+}
+
+Plan plan_stopped(const Situation& at, std::string_view phase, std::string_view reason, std::string_view message) {
+  Plan plan{.operation = Operation::Stop, .phase = std::string(phase)};
+  plan_pending_changes(plan, at);
+  auto teardown = teardown_steps(at);
+  if (!teardown.empty()) plan_verdict(plan, at);
+  plan.steps = forget_jobs(at);
+  if (!teardown.empty() && !at.host.disks.empty()) plan.steps.push_back(step("SyncDisks", actuators::SyncDisks{at.uid}));
+  plan.steps.insert(plan.steps.end(), teardown.begin(), teardown.end());
+  const bool wanted = at.spec.power_state == api::PowerState::Stopped;
+  if (wanted && at.sidecar != nullptr && at.sidecar->launches > 0 && at.sidecar->ended != kEndedOnPurpose)
+    plan.steps.push_back(step("End", actuators::WriteSidecar{ended_as(*at.sidecar, kEndedOnPurpose, at.observed.now)}));
+  if (plan.steps.empty()) {
+    plan.operation = Operation::None;
+    say_ready(plan, ConditionStatus::False, std::string(reason), std::string(message));
+    say_running(plan, ConditionStatus::False, std::string(reason), std::string(message));
+    return plan;
+  }
+  plan.phase = "Stopping";
+  if (!teardown.empty())
+    plan.events.push_back({.type = api::EventType::Normal, .reason = "Stopped", .message = std::string(message)});
+  say_ready(plan, ConditionStatus::False, "Stopping", "what was made for the VMM is being removed");
+  say_running(plan, ConditionStatus::False, std::string(reason), "the VMM is gone");
+  plan.look_again = kAtOnce;
+  return plan;
+}
+
+Plan plan_deletion(const Situation& at) {
+  if (at.alive) return plan_stop(at, kEndedOnPurpose, "Deleting");
+  Plan plan{.operation = Operation::Stop, .phase = "Deleting"};
+  say_running(plan, ConditionStatus::False, "Deleting", "no VMM runs");
+  plan.steps = forget_jobs(at);
+  for (auto& each : teardown_steps(at)) plan.steps.push_back(std::move(each));
+  // A job that writes there would make it again; it has been told to stop.
+  const bool busy = std::ranges::any_of(at.host.jobs, [](const auto& job) { return job.state == JobState::Running; });
+  if (at.host.directory_exists && !busy) plan.steps.push_back(step("Directory", actuators::RemoveVmDirectory{at.uid}));
+  if (!plan.steps.empty() || busy) {
+    std::vector<std::string> parts;
+    for (const auto& each : plan.steps) parts.push_back(each.name);
+    say_ready(plan, ConditionStatus::False, "Deleting", "is being removed: " + join(parts, ", "));
+    plan.look_again = busy ? kBarrier : kAtOnce;
+    return plan;
+  }
+  // Everything was seen to be gone.
+  say_ready(plan, ConditionStatus::False, "Deleting", "its addresses are being given back");
+  for (const auto& lease : at.observed.leases) {
+    if (lease.vm_uid == at.uid) plan.releases.push_back(lease);
+  }
+  plan.finalizer = FinalizerChange::Remove;
+  return plan;
+}
+
+}  // namespace banger::reconcilers::virtual_machine

@@ -1,0 +1,653 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "reconcilers/virtual_machine/reconciler.hpp"
+
+#include <fmt/format.h>
+
+#include "reconcilers/world_test.hpp"
+
+namespace banger::reconcilers::virtual_machine {
+namespace {
+
+using actuators::sim::FaultPoint;
+using actuators::sim::SimCrash;
+using actuators::sim::SyncAnswer;
+using std::chrono::milliseconds;
+using std::chrono::minutes;
+using std::chrono::seconds;
+
+TEST_CASE_FIXTURE(World, "a VM comes to Ready, with an address, disks, a tap and every step timed") {
+  const auto uid = running_vm();
+  const auto seen = status();
+  CHECK(seen.phase == "Running");
+  CHECK(condition("Running") == "True Running");
+  CHECK(host.vmm_count(uid) == 1);
+  REQUIRE(seen.network_interfaces.size() == 1);
+  CHECK(seen.network_interfaces[0].address.starts_with("10.63.0."));
+  CHECK(seen.network_interfaces[0].address.ends_with("/24"));
+  CHECK(seen.network_interfaces[0].gateway == "10.63.0.1");
+  REQUIRE(seen.vmm);
+  CHECK(seen.vmm->accelerator == "tcg");
+  REQUIRE(seen.ssh);
+  CHECK(seen.ssh->identity_file == "/var/lib/banger/ssh/id_ed25519");
+  CHECK(seen.ssh->known_hosts_file == "/var/lib/banger/vms/" + uid + "/known_hosts");
+  CHECK(seen.disks.size() == 2);
+  CHECK(leases() == 1);
+  std::vector<std::string> names;
+  for (const auto& each : seen.steps) {
+    CHECK_MESSAGE(each.state == "Done", each.name);
+    names.push_back(each.name);
+  }
+  CHECK(names == std::vector<std::string>{"Directory", "Sidecar", "RootDisk", "Disk/data", "Initrd", "Tap/0", "Record", "Launch",
+                                          "GuestReady"});
+  CHECK(events.count("Started") == 1);
+  CHECK(events.count("Ready") >= 1);
+  const auto launch = host.launched(uid);
+  REQUIRE(launch);
+  CHECK(launch->disks.size() == 2);
+  CHECK(launch->memory == mib(256));
+}
+
+TEST_CASE_FIXTURE(World, "at rest nothing is written and nothing is mutated, and a new daemon keeps it so") {
+  running_vm();
+  const auto revision = store->revision();
+  const auto mutations = host.mutations();
+  for (int i = 0; i < 5; ++i) {
+    clock.advance(seconds(30));
+    CHECK(round());
+  }
+  restart();
+  CHECK(round());
+  CHECK(store->revision() == revision);
+  CHECK(host.mutations() == mutations);
+}
+
+TEST_CASE_FIXTURE(World, "a daemon restart that loses its jobs leaves the VM Ready all the time") {
+  const auto uid = running_vm();
+  const auto pid = status().vmm->pid;
+  host.restart_daemon();
+  restart();
+  host.hold_jobs("probe");
+  pass(vm_key());
+  CHECK(condition("Ready") == "True Ready");
+  host.release_jobs("probe");
+  settle();
+  CHECK(condition("Ready") == "True Ready");
+  CHECK(status().vmm->pid == pid);
+  CHECK(host.vmm_count(uid) == 1);
+}
+
+TEST_CASE_FIXTURE(World, "what a VM waits for is named") {
+  create_vm();
+  settle();
+  CHECK(status().phase == "Pending");
+  CHECK(condition("Ready") == "False ImageNotFound");
+  CHECK(message("Ready") == "the Image \"demo\" does not exist");
+  CHECK(host.leftovers().empty());
+  create_image("demo", "/srv/absent.tar");
+  settle();
+  CHECK(condition("Ready") == "False ImageNotReady");
+  CHECK(message("Ready").find("/srv/absent.tar") != std::string::npos);
+  host.add_file("/srv/absent.tar", mib(1), 1);
+  clock.advance(seconds(31));
+  settle();
+  CHECK(condition("Ready") == "False KernelNotFound");
+  create_builtins();
+  settle();
+  CHECK(condition("Ready") == "True Ready");
+}
+
+TEST_CASE_FIXTURE(World, "a label edit changes nothing; a memory edit waits, is announced, and is carried out by a restart") {
+  const auto uid = running_vm();
+  auto mutations = host.mutations();
+  edit_vm([](auto&, auto& meta) { meta.labels["tier"] = "front"; });
+  settle();
+  CHECK(host.mutations() == mutations);
+  CHECK(status().pending_changes.empty());
+
+  const auto pid = status().vmm->pid;
+  edit_vm([](auto& spec, auto&) { spec.memory = mib(512); });
+  settle();
+  CHECK(host.mutations() == mutations);
+  CHECK(status().vmm->pid == pid);
+  CHECK(condition("RestartRequired") == "True PendingChanges");
+  CHECK(message("RestartRequired") == "memory 256Mi → 512Mi waits for a restart: bangerctl restart web");
+  REQUIRE(status().pending_changes.size() == 1);
+  CHECK(status().pending_changes[0].field == "spec.memory");
+
+  edit_vm([](auto& spec, auto&) { spec.restart_nonce = "1"; });
+  settle();
+  CHECK(status().vmm->pid != pid);
+  CHECK(host.launched(uid)->memory == mib(512));
+  CHECK(condition("RestartRequired") == "absent");
+  CHECK(condition("CleanShutdown") == "True Synced");
+  CHECK(condition("Ready") == "True Ready");
+  CHECK(status().restart_count == 0);
+  CHECK_FALSE(status().last_termination);
+}
+
+TEST_CASE_FIXTURE(World, "an edit of the image is never carried out silently") {
+  create_image("other");
+  const auto uid = running_vm();
+  edit_vm([](auto& spec, auto&) {
+    spec.image = "other";
+    spec.restart_nonce = "1";
+  });
+  settle();
+  CHECK(condition("Ready") == "True Ready");
+  CHECK(condition("RecreateRequired") == "True PendingChanges");
+  CHECK(message("RecreateRequired").find("image demo → other") != std::string::npos);
+  CHECK(host.disk_exists(uid, "root"));
+}
+
+TEST_CASE_FIXTURE(World, "a stop syncs the guest, leaves the disks, and a start brings the same VM back") {
+  const auto uid = running_vm();
+  const auto address = status().network_interfaces[0].address;
+  edit_vm([](auto& spec, auto&) { spec.power_state = api::PowerState::Stopped; });
+  settle();
+  CHECK(status().phase == "Stopped");
+  CHECK(condition("CleanShutdown") == "True Synced");
+  CHECK(condition("Running") == "False Stopped");
+  CHECK_FALSE(status().vmm);
+  CHECK(host.vmm_count(uid) == 0);
+  CHECK(host.leftovers() == std::vector<std::string>{"directory of " + uid, "disk data of " + uid, "disk root of " + uid});
+  CHECK(events.count("Stopped") == 1);
+  edit_vm([](auto& spec, auto&) { spec.power_state = api::PowerState::Running; });
+  settle();
+  CHECK(condition("Ready") == "True Ready");
+  CHECK(status().network_interfaces[0].address == address);
+  CHECK(status().restart_count == 0);
+}
+
+TEST_CASE_FIXTURE(World, "an unreachable guest is ended and the condition says so") {
+  const auto uid = running_vm();
+  host.set_guest_reachable(uid, false);
+  edit_vm([](auto& spec, auto&) { spec.power_state = api::PowerState::Stopped; });
+  settle();
+  CHECK(status().phase == "Stopped");
+  CHECK(condition("CleanShutdown") == "False GuestUnreachable");
+  CHECK(events.count("GuestUnreachable") == 1);
+}
+
+TEST_CASE_FIXTURE(World, "a sync that echoes another nonce is no sync") {
+  const auto uid = running_vm();
+  host.set_sync_answer(uid, SyncAnswer::WrongNonce);
+  edit_vm([](auto& spec, auto&) { spec.power_state = api::PowerState::Stopped; });
+  settle();
+  CHECK(condition("CleanShutdown") == "False SyncNotConfirmed");
+}
+
+TEST_CASE_FIXTURE(World, "without ssh a VM is Ready when it runs, and its stop cannot sync") {
+  create_builtins();
+  create_image();
+  auto object = vm_object("web");
+  std::get<api::VirtualMachine>(object.body).spec.ssh.reset();
+  create(std::move(object));
+  settle();
+  CHECK(condition("Ready") == "True Ready");
+  edit_vm([](auto& spec, auto&) { spec.power_state = api::PowerState::Stopped; });
+  settle();
+  CHECK(condition("CleanShutdown") == "False NoSsh");
+}
+
+TEST_CASE_FIXTURE(World, "a guest that never answers stays running and not ready, and its stop does not wait for it") {
+  create_builtins();
+  create_image();
+  const auto uid = create_vm();
+  for (int i = 0; i < 12; ++i) {
+    round();
+    host.set_guest_reachable(uid, false);
+  }
+  CHECK(status().phase == "Starting");
+  CHECK(condition("Ready") == "False WaitingForSsh");
+  CHECK(condition("Running") == "True Running");
+  clock.advance(minutes(6));
+  round();
+  CHECK(status().phase == "Running");
+  CHECK(condition("Ready") == "False WaitingForSsh");
+  CHECK(host.vmm_count(uid) == 1);
+  edit_vm([](auto& spec, auto&) { spec.power_state = api::PowerState::Stopped; });
+  settle();
+  CHECK(condition("CleanShutdown") == "False NotReady");
+}
+
+TEST_CASE_FIXTURE(World, "nothing is torn down before a killed VMM was seen to be gone") {
+  const auto uid = running_vm();
+  host.hold_kills(true);
+  edit_vm([](auto& spec, auto&) { spec.power_state = api::PowerState::Stopped; });
+  for (int i = 0; i < 10; ++i) round();
+  CHECK(status().phase == "Stopping");
+  CHECK(condition("CleanShutdown") == "True Synced");
+  CHECK(host.vmm_count(uid) == 1);
+  CHECK(host.links().size() == 2);  // bridge and tap
+  host.hold_kills(false);
+  host.reap();
+  settle();
+  CHECK(status().phase == "Stopped");
+}
+
+TEST_CASE_FIXTURE(World, "a killed VMM is started again at once; one that keeps dying waits longer each time") {
+  const auto uid = running_vm();
+  std::vector<std::int64_t> waits;
+  for (int i = 0; i < 12; ++i) {
+    host.exit_vmm(uid, {.reason = "Crashed", .signal = 11, .message = "boom"});
+    pass(vm_key());  // sees the end
+    const auto after = status().restart_after;
+    waits.push_back(after ? (*after - clock.wall()).count() : 0);
+    if (after) {
+      pass(vm_key());
+      CHECK(condition("Ready") == "False BackOff");
+      clock.advance(milliseconds(waits.back() - 1));
+      pass(vm_key());
+      CHECK(host.vmm_count(uid) == 0);
+      clock.advance(milliseconds(1));
+    }
+    for (int k = 0; k < 8; ++k) pass(vm_key());
+    CHECK(host.vmm_count(uid) == 1);
+  }
+  CHECK(waits == std::vector<std::int64_t>{0, 1000, 2000, 4000, 8000, 16000, 32000, 64000, 128000, 256000, 300000, 300000});
+  settle();
+  CHECK(status().restart_count == 12);
+  REQUIRE(status().last_termination);
+  CHECK(status().last_termination->reason == "Crashed");
+  CHECK(status().last_termination->signal == 11);
+  clock.advance(minutes(11));
+  host.exit_vmm(uid, {.reason = "Crashed", .message = ""});
+  pass(vm_key());
+  CHECK_FALSE(status().restart_after);
+}
+
+TEST_CASE_FIXTURE(World, "how a VM ended and its policy decide whether it starts again") {
+  const auto uid = running_vm();
+  const auto end = [&](api::RestartPolicy policy, const std::string& reason) {
+    edit_vm([&](auto& spec, auto&) { spec.restart_policy = policy; });
+    clock.advance(minutes(20));
+    settle();
+    host.exit_vmm(uid, {.reason = reason, .message = ""});
+    settle();
+    const auto phase = status().phase;
+    edit_vm([&](auto& spec, auto&) { spec.restart_nonce += "x"; });  // up again for the next
+    settle();
+    CHECK(condition("Ready") == "True Ready");
+    return phase;
+  };
+  using enum api::RestartPolicy;
+  CHECK(end(Always, "GuestReboot") == "Running");
+  CHECK(end(Always, "GuestShutdown") == "Running");
+  CHECK(end(Always, "Crashed") == "Running");
+  CHECK(end(OnFailure, "GuestReboot") == "Running");
+  CHECK(end(OnFailure, "GuestShutdown") == "Stopped");
+  CHECK(end(OnFailure, "Killed") == "Running");
+  CHECK(end(Never, "GuestReboot") == "Running");
+  CHECK(end(Never, "GuestShutdown") == "Stopped");
+  CHECK(end(Never, "Crashed") == "Failed");
+}
+
+TEST_CASE_FIXTURE(World, "an internal error of the VMM counts as a crash") {
+  const auto uid = running_vm();
+  const auto pid = status().vmm->pid;
+  host.set_monitor(uid, actuators::MonitorState::InternalError);
+  settle();
+  CHECK(condition("Ready") == "True Ready");
+  CHECK(status().vmm->pid != pid);
+  CHECK(status().restart_count == 1);
+  REQUIRE(status().last_termination);
+  CHECK(status().last_termination->reason == "InternalError");
+  CHECK(events.count("InternalError") == 1);
+}
+
+TEST_CASE_FIXTURE(World, "a tap deleted under a running VMM costs a restart, and says why") {
+  const auto uid = running_vm();
+  const auto pid = status().vmm->pid;
+  host.remove_link(actuators::tap_name(uid, 0));
+  settle();
+  CHECK(condition("Ready") == "True Ready");
+  CHECK(status().vmm->pid != pid);
+  CHECK(events.count("NetworkLost") == 1);
+  CHECK(status().restart_count == 1);
+}
+
+TEST_CASE_FIXTURE(World, "a foreign tap of our name is left as it is") {
+  create_builtins();
+  create_image();
+  settle();
+  const auto uid = create_vm();
+  const actuators::LinkView foreign{.name = actuators::tap_name(uid, 0), .index = 5, .kind = "tun", .alias = "mine"};
+  host.add_link(foreign);
+  settle();
+  CHECK(condition("NameConflict") == "True ForeignObject");
+  CHECK(condition("Ready") == "False NameConflict");
+  CHECK(std::ranges::count(host.links(), foreign) == 1);
+  CHECK(pass(vm_key()).requeue_after == seconds(30));
+  host.remove_link(foreign.name);
+  settle();
+  CHECK(condition("Ready") == "True Ready");
+  CHECK(condition("NameConflict") == "absent");
+}
+
+TEST_CASE_FIXTURE(World, "a lost or unreadable sidecar of a running VM is written again") {
+  const auto uid = running_vm();
+  const auto pid = status().vmm->pid;
+  host.lose_sidecar(uid);
+  settle();
+  host.spoil_sidecar(uid, "not JSON");
+  settle();
+  CHECK(condition("Ready") == "True Ready");
+  CHECK(status().vmm->pid == pid);
+  CHECK(host.observe_vm(uid, 1)->sidecar);
+  CHECK(host.observe_vm(uid, 1)->sidecar_error.empty());
+}
+
+TEST_CASE_FIXTURE(World, "a host reboot brings everything back, and says how the VM ended") {
+  const auto uid = running_vm();
+  host.reboot_host();
+  restart();
+  settle();
+  CHECK(condition("Ready") == "True Ready");
+  CHECK(host.vmm_count(uid) == 1);
+  REQUIRE(status().last_termination);
+  CHECK(status().last_termination->reason == "Unknown");
+  CHECK(status().last_termination->message == "the host was restarted");
+}
+
+TEST_CASE_FIXTURE(World, "a disk that has run is never made anew") {
+  const auto uid = running_vm();
+  edit_vm([](auto& spec, auto&) { spec.power_state = api::PowerState::Stopped; });
+  settle();
+  host.lose_disk(uid, "data");
+  edit_vm([](auto& spec, auto&) { spec.power_state = api::PowerState::Running; });
+  settle();
+  CHECK(condition("DataLost") == "True DiskMissing");
+  CHECK(condition("Ready") == "False DataLost");
+  CHECK_FALSE(host.disk_exists(uid, "data"));
+}
+
+TEST_CASE_FIXTURE(World, "a data disk grows at the restart that carries its edit out") {
+  const auto uid = running_vm();
+  edit_vm([](auto& spec, auto&) { spec.disks[0].size = mib(128); });
+  settle();
+  CHECK(condition("RestartRequired") == "True PendingChanges");
+  edit_vm([](auto& spec, auto&) { spec.restart_nonce = "1"; });
+  settle();
+  CHECK(condition("RestartRequired") == "absent");
+  const auto view = *host.observe_vm(uid, 1);
+  const auto disk = std::ranges::find(view.disks, "data", &actuators::DiskView::name);
+  REQUIRE(disk != view.disks.end());
+  CHECK(disk->size == mib(128));
+}
+
+TEST_CASE_FIXTURE(World, "another VMM that names our socket stops every start until it is gone") {
+  create_builtins();
+  create_image();
+  settle();
+  const auto uid = create_vm();
+  host.add_stray(uid, {.pid = 4242, .exe = "/usr/bin/qemu-system-x86_64", .names_socket = true});
+  settle();
+  CHECK(host.vmm_count(uid) == 0);
+  CHECK(condition("StrayProcess") == "True StrayProcess");
+  CHECK(message("StrayProcess").find("4242") != std::string::npos);
+  host.remove_strays(uid);
+  settle();
+  CHECK(condition("Ready") == "True Ready");
+}
+
+TEST_CASE_FIXTURE(World, "a deleted VM leaves nothing, its address included") {
+  running_vm();
+  remove(vm_key());
+  pass(vm_key());
+  CHECK(status().phase == "Deleting");
+  settle();
+  CHECK_FALSE(exists(vm_key()));
+  CHECK(host.leftovers().empty());
+  CHECK(leases() == 0);
+}
+
+TEST_CASE_FIXTURE(World, "a VM made anew under its name gets its old address") {
+  running_vm();
+  const auto address = status().network_interfaces[0].address;
+  remove(vm_key());
+  settle();
+  create_vm();
+  settle();
+  CHECK(status().network_interfaces[0].address == address);
+}
+
+TEST_CASE_FIXTURE(World, "fixed addresses are honoured; one that is taken or outside is a condition") {
+  create_builtins();
+  create_image();
+  auto first = vm_object("a");
+  std::get<api::VirtualMachine>(first.body).spec.network_interfaces[0].address = "10.63.0.77";
+  create(first);
+  settle();
+  CHECK(status("a").network_interfaces[0].address == "10.63.0.77/24");
+  first.meta.name = "b";
+  create(first);
+  settle();
+  CHECK(condition("AddressConflict", "b") == "True AddressConflict");
+  CHECK(message("Ready", "b") == "10.63.0.77 of the Network default is leased to default/a");
+  edit_vm([](auto& spec, auto&) { spec.network_interfaces[0].address = "10.64.0.1"; }, "b");
+  settle();
+  CHECK(message("Ready", "b") ==
+        "10.64.0.1 is not an address for guests of the Network default (10.63.0.0/24, gateway 10.63.0.1)");
+  remove(vm_key("a"));
+  edit_vm([](auto& spec, auto&) { spec.network_interfaces[0].address = "10.63.0.77"; }, "b");
+  settle();
+  CHECK(condition("Ready", "b") == "True Ready");
+}
+
+TEST_CASE_FIXTURE(World, "a full network leaves the next VM pending until an address is free") {
+  create_builtins();
+  create_image();
+  api::Object small;
+  small.meta.name = "small";
+  small.body = api::Network{.spec = {.cidr = "10.9.0.0/29"}, .status = {}};
+  create(small);
+  for (int i = 0; i < 6; ++i) {
+    auto vm = vm_object(fmt::format("vm{}", i));
+    std::get<api::VirtualMachine>(vm.body).spec.network_interfaces[0].network = "small";
+    create(vm);
+  }
+  settle();
+  std::vector<std::string> waiting;
+  for (int i = 0; i < 6; ++i) {
+    if (status(fmt::format("vm{}", i)).phase == "Pending") waiting.push_back(fmt::format("vm{}", i));
+  }
+  REQUIRE(waiting.size() == 1);  // a /29 has five addresses beside the gateway
+  CHECK(condition("Ready", waiting[0]) == "False AddressesExhausted");
+  remove(vm_key(waiting[0] == "vm0" ? "vm1" : "vm0"));
+  settle();
+  CHECK(condition("Ready", waiting[0]) == "True Ready");
+}
+
+// --- faults: whatever fails, wherever, the end is the same -------------------------------------------------------------------
+
+const std::vector<std::string> kStepNames{"MakeVmDirectory",   "WriteSidecar", "WriteVmInitrd", "SyncDisks", "RemoveVmDirectory",
+                                          "MakeTap",           "RemoveLink",   "LaunchVmm",     "KillVmm",   "RemoveCgroup",
+                                          "ClearRunDirectory", "StartJob",     "ForgetJob"};
+
+TEST_CASE("a step that fails, before or after its effect, only delays the way to Ready, Stopped and gone") {
+  for (const auto& name : kStepNames) {
+    for (const auto point : {FaultPoint::BeforeEffect, FaultPoint::AfterEffect}) {
+      for (std::size_t count = 1; count <= 3; ++count) {
+        CAPTURE(name);
+        CAPTURE(static_cast<int>(point));
+        CAPTURE(count);
+        World world;
+        world.create_builtins();
+        world.create_image();
+        world.settle();
+        const auto uid = world.create_vm();
+        const Error error{.code = ErrorCode::Unavailable, .message = "no space", .sys_errno = 28};
+        world.host.fail_next(name, error, point, count);
+        world.settle();
+        CHECK(world.condition("Ready") == "True Ready");
+        CHECK(world.host.vmm_count(uid) == 1);
+        world.host.fail_next(name, error, point, count);
+        world.edit_vm([](auto& spec, auto&) { spec.power_state = api::PowerState::Stopped; });
+        world.settle();
+        CHECK(world.status().phase == "Stopped");
+        world.host.fail_next(name, error, point, count);
+        world.remove(World::vm_key());
+        world.settle();
+        CHECK_FALSE(world.exists(World::vm_key()));
+        CHECK(world.host.leftovers().empty());
+        CHECK(world.leases() == 0);
+      }
+    }
+  }
+}
+
+TEST_CASE("a start that fails undoes taps and cgroup, keeps disks, and names the root cause beside what could not be undone") {
+  World world;
+  world.create_builtins();
+  world.create_image();
+  world.settle();
+  const auto uid = world.create_vm();
+  const Error launch{.code = ErrorCode::NotFound, .message = "no qemu here", .sys_errno = 2};
+  const Error undo{.code = ErrorCode::Unavailable, .message = "no netlink", .sys_errno = 0};
+  world.host.fail_next("LaunchVmm", launch, FaultPoint::AfterEffect);
+  world.host.fail_next("RemoveLink", undo, FaultPoint::BeforeEffect);
+  while (world.events.count("FailedLaunch") == 0) world.pass(World::vm_key());
+  CHECK(world.condition("Ready") == "False StepFailed");
+  CHECK(world.message("Ready").starts_with("Launch: LaunchVmm"));
+  CHECK(world.message("Ready").find("no qemu here") != std::string::npos);
+  CHECK(world.message("Ready").find("no netlink") != std::string::npos);
+  CHECK(world.events.count("FailedUndo") == 1);
+  CHECK(world.host.vmm_count(uid) == 0);
+  CHECK(world.host.disk_exists(uid, "root"));
+  const auto steps = world.status().steps;
+  const auto failed = std::ranges::find(steps, "Launch", &api::StepStatus::name);
+  REQUIRE(failed != steps.end());
+  CHECK(failed->state == "Failed");
+  world.settle();
+  CHECK(world.condition("Ready") == "True Ready");
+}
+
+TEST_CASE("a daemon that dies after any number of steps is followed by one that finishes the work") {
+  for (std::size_t cut = 0; cut < 24; ++cut) {
+    CAPTURE(cut);
+    World world;
+    world.create_builtins();
+    world.create_image();
+    world.settle();
+    const auto uid = world.create_vm();
+    world.host.crash_after(cut);
+    try {
+      world.settle();
+    } catch (const SimCrash& crash) {
+      INFO(crash.step);
+    }
+    world.host.clear_faults();
+    world.host.restart_daemon();
+    world.restart();
+    world.settle();
+    CHECK(world.condition("Ready") == "True Ready");
+    CHECK(world.host.vmm_count(uid) == 1);
+    CHECK(world.leases() == 1);
+  }
+}
+
+TEST_CASE("a VM that is deleted at any point of its start, stop or restart ends with an empty host") {
+  const auto stop = [](World& world) { world.edit_vm([](auto& spec, auto&) { spec.power_state = api::PowerState::Stopped; }); };
+  const auto restart = [](World& world) { world.edit_vm([](auto& spec, auto&) { spec.restart_nonce = "1"; }); };
+  for (int what = 0; what < 3; ++what) {
+    for (std::size_t cut = 0; cut < 16; ++cut) {
+      CAPTURE(what);
+      CAPTURE(cut);
+      World world;
+      world.create_builtins();
+      world.create_image();
+      world.settle();
+      world.create_vm();
+      if (what > 0) world.settle();
+      if (what == 1) stop(world);
+      if (what == 2) restart(world);
+      world.host.crash_after(cut);
+      try {
+        world.settle();
+      } catch (const SimCrash&) {
+        world.host.restart_daemon();
+      }
+      world.host.clear_faults();
+      world.restart();
+      world.remove(World::vm_key());
+      world.settle();
+      CHECK_FALSE(world.exists(World::vm_key()));
+      CHECK(world.host.leftovers().empty());
+      CHECK(world.leases() == 0);
+    }
+  }
+}
+
+TEST_CASE("a daemon that dies at any point of a delete is followed by one that finishes it") {
+  for (std::size_t cut = 0; cut < 12; ++cut) {
+    CAPTURE(cut);
+    World world;
+    world.running_vm();
+    world.remove(World::vm_key());
+    world.host.crash_after(cut);
+    try {
+      world.settle();
+    } catch (const SimCrash&) {
+      world.host.restart_daemon();
+    }
+    world.host.clear_faults();
+    world.restart();
+    world.settle();
+    CHECK_FALSE(world.exists(World::vm_key()));
+    CHECK(world.host.leftovers().empty());
+    CHECK(world.leases() == 0);
+  }
+}
+
+TEST_CASE_FIXTURE(World, "a job that fails is tried again, and its error is shown") {
+  create_builtins();
+  create_image();
+  settle();
+  create_vm();
+  host.fail_jobs("root-disk", Error{.code = ErrorCode::Unavailable, .message = "no space left", .sys_errno = 28});
+  for (int i = 0; i < 10; ++i) round();
+  CHECK(condition("Ready") == "False StepFailed");
+  CHECK(message("Ready") == "making the disk \"root\": no space left");
+  CHECK(events.count("FailedDisk") >= 1);
+  host.fail_jobs("root-disk", std::nullopt);
+  settle();
+  CHECK(condition("Ready") == "True Ready");
+}
+
+TEST_CASE_FIXTURE(World, "a resync names the VMs that drifted, and no others") {
+  const auto uid = running_vm("a");
+  create_vm("b");
+  settle();
+  const auto drifted = [&] {
+    std::vector<api::ObjectKey> keys;
+    const auto view = *host.observe_all({});
+    for (auto& reconciler : reconcilers) {
+      for (auto& each : reconciler->drifted(view)) keys.push_back(each);
+    }
+    return keys;
+  };
+  CHECK(drifted().empty());
+  host.remove_link(actuators::tap_name(uid, 0));
+  CHECK(drifted() == std::vector{vm_key("a")});
+  settle();
+  CHECK(drifted().empty());
+  host.exit_vmm(uid, {.reason = "Killed", .signal = 9, .message = ""});
+  CHECK(drifted() == std::vector{vm_key("a")});
+}
+
+TEST_CASE_FIXTURE(World, "changes of what a VM refers to wake it, others do not") {
+  running_vm("a");
+  auto* vms = reconcilers.back().get();
+  REQUIRE(vms->kind() == api::Kind::VirtualMachine);
+  const auto affected = [&](const api::ObjectKey& changed) {
+    return vms->affected_by({.revision = 1, .type = store::ChangeType::Modified, .object = *store->get(changed), .previous = {}});
+  };
+  CHECK(affected(key(api::Kind::Image, "demo")) == std::vector{vm_key("a")});
+  CHECK(affected(key(api::Kind::Kernel, "host")) == std::vector{vm_key("a")});
+  CHECK(affected(key(api::Kind::Network, "default")) == std::vector{vm_key("a")});
+  create_image("other");
+  CHECK(affected(key(api::Kind::Image, "other")).empty());
+}
+
+}  // namespace
+}  // namespace banger::reconcilers::virtual_machine

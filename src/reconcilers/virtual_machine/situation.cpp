@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "reconcilers/virtual_machine/situation.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "actuators/names.hpp"
+#include "api/update_class.hpp"
+#include "base/text.hpp"
+
+namespace banger::reconcilers::virtual_machine {
+
+using std::chrono::milliseconds;
+using std::chrono::minutes;
+using std::chrono::seconds;
+
+Situation look_at(const api::Object& object, const Observed& observed) {
+  const auto& vm = std::get<api::VirtualMachine>(object.body);
+  const auto& host = observed.host;
+  Situation at{.object = object,
+               .vm = vm,
+               .spec = vm.spec,
+               .observed = observed,
+               .host = host,
+               .sidecar = host.sidecar ? &*host.sidecar : nullptr,
+               .vmm = host.vmm.vmm ? &*host.vmm.vmm : nullptr,
+               .strays = {},
+               .alive = host.vmm.cgroup_populated || host.vmm.vmm,
+               .uid = object.meta.uid};
+  for (const auto& process : host.vmm.processes) {
+    if (process.names_socket && !process.in_cgroup) at.strays.push_back(&process);
+  }
+  return at;
+}
+
+const actuators::JobView* find_job(const Situation& at, std::string_view name) {
+  const auto found = std::ranges::find_if(at.host.jobs, [&](const auto& job) { return job.key.name == name; });
+  return found == at.host.jobs.end() ? nullptr : &*found;
+}
+
+const actuators::LinkView* own_tap(const Situation& at, std::string_view name) {
+  const auto uid = [](const actuators::LinkView& link) { return actuators::uid_of_alias(link.alias); };
+  const auto found =
+      std::ranges::find_if(at.host.links, [&](const auto& link) { return link.name == name && uid(link) == at.uid; });
+  return found == at.host.links.end() ? nullptr : &*found;
+}
+
+const actuators::DiskView* find_disk(const Situation& at, std::string_view name) {
+  const auto found = std::ranges::find_if(at.host.disks, [&](const auto& disk) { return disk.name == name; });
+  return found == at.host.disks.end() ? nullptr : &*found;
+}
+
+const actuators::LinkView* foreign_tap(const Situation& at) {
+  const auto found =
+      std::ranges::find_if(at.host.links, [&](const auto& link) { return actuators::uid_of_alias(link.alias) != at.uid; });
+  return found == at.host.links.end() ? nullptr : &*found;
+}
+
+std::optional<actuators::SshTarget> ssh_target(const Situation& at) {
+  if (at.sidecar == nullptr || !at.sidecar->launched_spec.ssh || at.sidecar->nics.empty()) return std::nullopt;
+  const auto& address = at.sidecar->nics.front().address;
+  const auto& ssh = *at.sidecar->launched_spec.ssh;
+  return actuators::SshTarget{
+      .address = address.substr(0, address.find('/')), .port = ssh.port, .user = ssh.user, .vm_uid = at.uid};
+}
+
+bool was_ready(const Situation& at) {
+  const auto& status = at.vm.status;
+  const auto* ready = api::find_condition(status.conditions, "Ready");
+  return ready != nullptr && ready->status == api::ConditionStatus::True && at.vmm != nullptr && status.vmm &&
+         status.vmm->pid == at.vmm->pid && status.vmm->start_time_ticks == at.vmm->start_time_ticks;
+}
+
+std::string list_of(const std::vector<const actuators::ProcessView*>& processes) {
+  std::vector<std::string> parts;
+  for (const auto* process : processes) parts.push_back(fmt::format("{} (pid {})", printable(process->exe), process->pid));
+  return join(parts, ", ");
+}
+
+void say_ready(Plan& plan, api::ConditionStatus status, std::string reason, std::string message) {
+  std::erase_if(plan.findings, [](const Finding& finding) { return finding.type == "Ready"; });
+  plan.findings.push_back({.type = "Ready", .status = status, .reason = std::move(reason), .message = std::move(message)});
+}
+
+void say_running(Plan& plan, api::ConditionStatus status, std::string reason, std::string message) {
+  plan.findings.push_back({.type = "Running", .status = status, .reason = std::move(reason), .message = std::move(message)});
+}
+
+PlannedStep step(std::string name, actuators::Step what) {
+  return {.name = std::move(name), .step = std::move(what), .undo = {}};
+}
+
+PlannedStep forget_job(const Situation& at, const std::string& name) {
+  return step("Forget/" + name, actuators::ForgetJob{{.owner_uid = at.uid, .name = name}});
+}
+
+actuators::Sidecar ended_as(actuators::Sidecar sidecar, std::string_view reason, WallTime now) {
+  sidecar.ended = reason;
+  sidecar.restart_after.reset();
+  if (reason == kEndedOnPurpose) sidecar.failures = 0;
+  if (reason == kEndedOnPurpose || reason == "GuestReboot") return sidecar;
+  const bool ran_long = sidecar.launched && now - *sidecar.launched >= minutes(10);
+  sidecar.failures = ran_long ? 1 : sidecar.failures + 1;
+  if (sidecar.failures > 1) {
+    const auto doublings = std::min<std::uint64_t>(sidecar.failures - 2, 9);
+    sidecar.restart_after = now + std::min<milliseconds>(seconds(1) * (1U << doublings), minutes(5));
+  }
+  return sidecar;
+}
+
+namespace {
+
+std::string sentence_of(const std::vector<api::FieldChange>& changes) {
+  std::vector<std::string> parts;
+  for (const auto& change : changes) {
+    const std::string_view field = change.field;
+    parts.push_back(fmt::format("{} {} → {}", field.starts_with("spec.") ? field.substr(5) : field,
+                                change.from.empty() ? "none" : change.from, change.to.empty() ? "none" : change.to));
+  }
+  return join(parts, ", ");
+}
+
+}  // namespace
+
+void plan_pending_changes(Plan& plan, const Situation& at) {
+  if (at.sidecar == nullptr || at.sidecar->launched_spec == at.spec) return;
+  std::vector<api::FieldChange> restart;
+  std::vector<api::FieldChange> recreate;
+  for (auto& change : api::changed_fields(at.sidecar->launched_spec, at.spec)) {
+    const bool recreates =
+        change.update_class == api::UpdateClass::Recreate || change.update_class == api::UpdateClass::Immutable;
+    if (recreates && find_disk(at, "root") != nullptr)
+      recreate.push_back(std::move(change));
+    else if (change.update_class == api::UpdateClass::Restart && at.alive && change.field != "spec.restartNonce")
+      restart.push_back(std::move(change));
+  }
+  const auto& meta = at.object.meta;
+  const auto name = meta.ns == api::kDefaultNamespace ? meta.name : meta.name + " -n " + meta.ns;
+  for (const auto* changes : {&restart, &recreate}) {
+    for (const auto& change : *changes) {
+      plan.pending.push_back({.field = change.field,
+                              .update_class = std::string(api::to_string(change.update_class)),
+                              .from = change.from,
+                              .to = change.to});
+    }
+  }
+  if (!restart.empty()) {
+    plan.findings.push_back({.type = "RestartRequired",
+                             .status = api::ConditionStatus::True,
+                             .reason = "PendingChanges",
+                             .message = fmt::format("{} {} for a restart: bangerctl restart {}", sentence_of(restart),
+                                                    restart.size() == 1 ? "waits" : "wait", name)});
+  }
+  if (!recreate.empty()) {
+    plan.findings.push_back(
+        {.type = "RecreateRequired",
+         .status = api::ConditionStatus::True,
+         .reason = "PendingChanges",
+         .message = fmt::format("{} {} another root disk, and what is on this one would be lost: delete the VM and apply it "
+                                "again",
+                                sentence_of(recreate), recreate.size() == 1 ? "needs" : "need")});
+  }
+}
+
+}  // namespace banger::reconcilers::virtual_machine
