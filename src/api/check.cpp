@@ -119,7 +119,8 @@ void check_meta(const ObjectMeta& meta, const KindInfo& kind, std::vector<Refusa
     }
   }
   if (!kind.namespaced && !meta.ns.empty()) {
-    refuse(refusals, "metadata.namespace", "FieldValueForbidden", fmt::format("a {} has no namespace; remove it", kind.name));
+    refuse(refusals, "metadata.namespace", "FieldValueForbidden",
+           fmt::format("{} objects have no namespace; remove it", kind.name));
   } else if (kind.namespaced) {
     if (auto problem = problem_with(Format::DnsLabel, meta.ns)) {
       refuse(refusals, "metadata.namespace", "FieldValueInvalid", *std::move(problem));

@@ -13,10 +13,24 @@ namespace {
 
 constexpr std::string_view kUnreadable = "the stored object cannot be read";
 
+// A hostile file is wrong in thousands of places; nobody reads them, and events would carry them.
+constexpr std::size_t kMaxRefusals = 100;
+
+void shorten(std::vector<Refusal>& refusals) {
+  if (refusals.size() <= kMaxRefusals) return;
+  const auto& next = refusals[kMaxRefusals];
+  refusals[kMaxRefusals] = {.line = next.line,
+                            .column = next.column,
+                            .reason = "FieldValueTooMany",
+                            .message = fmt::format("and {} more errors", refusals.size() - kMaxRefusals)};
+  refusals.resize(kMaxRefusals + 1);
+}
+
 Decoded<Object> decode_tree(const std::optional<schema::Node>& root, std::vector<Refusal> refusals) {
   Decoded<Object> decoded{.refusals = std::move(refusals)};
   if (!root) return decoded;
   if (auto object = schema::decode_document(*root, schema::Writer::Client, decoded.refusals)) decoded.value = *std::move(object);
+  shorten(decoded.refusals);
   return decoded;
 }
 
@@ -43,6 +57,7 @@ Decoded<std::vector<ManifestDocument>> decode_manifest(std::string_view yaml) {
     std::ranges::move(document.refusals, std::back_inserter(decoded.refusals));
   }
   std::ranges::move(whole, std::back_inserter(decoded.refusals));
+  shorten(decoded.refusals);
   return decoded;
 }
 

@@ -32,7 +32,8 @@ std::string to_string(const Refusal& refusal, std::string_view file);
 template <class T>
 struct Decoded {
   T value{};
-  std::vector<Refusal> refusals;  // empty: value is good. All errors of a document at once, in the order of the text
+  std::vector<Refusal> refusals;  // empty: value is good. All errors of a document at once, in the order of the text;
+                                  // beyond the first 100 their number
 };
 
 // A manifest file: any number of documents. Documents without refusals are in value even when others are refused; whether half a

@@ -7,7 +7,7 @@
 #include <boost/json/object.hpp>
 #include <boost/json/serialize.hpp>
 #include <charconv>
-#include <set>
+#include <map>
 
 #include "api/check.hpp"
 #include "api/decode.hpp"
@@ -59,7 +59,7 @@ const KindInfo* read_kind(const Node& root, Writer writer, Decoder& decoder) {
                    fmt::format("must be one of {}, is {}{}", fmt::join(names, ", "), shown(kind->text),
                                best.empty() ? "" : fmt::format("; did you mean \"{}\"?", best)));
   } else if (writer == Writer::Manifest && !found->user_writable) {
-    decoder.refuse(*kind, "kind", "FieldValueForbidden", fmt::format("a {} is written by bangerd only", found->name));
+    decoder.refuse(*kind, "kind", "FieldValueForbidden", fmt::format("{} objects are written by bangerd only", found->name));
     return nullptr;
   }
   return version == nullptr ? nullptr : found;
@@ -87,19 +87,28 @@ void read_body(const Node& root, Object& object, Decoder& decoder) {
   }
 }
 
-// Bounds and rules; a field that could not be read is not spoken of twice.
-void check(const Object& object, std::vector<Refusal>& refusals) {
-  std::set<std::string> said;
-  bool readable = true;
+bool is_at_or_below(std::string_view field, std::string_view other) {
+  if (other.empty() || !field.starts_with(other)) return false;
+  const auto rest = field.substr(other.size());
+  return rest.empty() || rest.front() == '.' || rest.front() == '[';
+}
+
+// Bounds and rules; what could not be read is not spoken of twice. said: by the reader of the text.
+void check(const Object& object, const std::vector<Refusal>& said, std::vector<Refusal>& refusals) {
+  auto unread = said;
+  bool complete = said.empty();
   for (const auto& refusal : refusals) {
-    said.insert(refusal.field);
-    if (refusal.reason != "UnknownField" && refusal.reason != "FieldValueForbidden") readable = false;
+    const bool harmless = refusal.reason == "UnknownField" || refusal.reason == "FieldValueForbidden";
+    if (!harmless) unread.push_back(refusal);
+    // Rules between fields speak of values; those of a field that was not read are not the user's.
+    if (!harmless && refusal.reason != "FieldValueRequired") complete = false;
   }
   std::vector<Refusal> found;
   check_object(object, found);
-  if (readable) check_rules(object, found);
+  if (complete) check_rules(object, found);
   for (auto& refusal : found) {
-    if (said.insert(refusal.field).second) refusals.push_back(std::move(refusal));
+    const bool known = std::ranges::any_of(unread, [&](const Refusal& r) { return is_at_or_below(refusal.field, r.field); });
+    if (!known) refusals.push_back(std::move(refusal));
   }
 }
 
@@ -173,7 +182,7 @@ std::optional<Object> decode_document(const Node& root, Writer writer, std::vect
     read_body(root, *object, decoder);
     if (writer != Writer::Stored) {
       if (kind->namespaced && object->meta.ns.empty()) object->meta.ns = kDefaultNamespace;
-      check(*object, found);
+      check(*object, refusals, found);
     }
   }
   place(root, found);

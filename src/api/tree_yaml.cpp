@@ -136,6 +136,11 @@ class TreeBuilder final : public YAML::EventHandler {
     guard(node, written ? "!!" : tag, anchor);
     node.text = value;
     if (node.type == Node::Type::Text && node.plain) node.type = plain_type(value);
+    // At the end of the text yaml-cpp closes quotes by itself: a half-written file would be taken for a whole one.
+    if (tag == "!" && !is_closed(offset_of(mark))) {
+      refuse(node, "Syntax", "is not YAML: the quotes that open here are not closed");
+      node.type = Node::Type::Refused;
+    }
     if (const auto bad = find_bad_byte(value); bad && node.type != Node::Type::Refused) {
       refuse(node, "FieldValueInvalid", fmt::format("{} in a string", bad->problem));
       node.type = Node::Type::Refused;
@@ -179,6 +184,21 @@ class TreeBuilder final : public YAML::EventHandler {
       throw Stop{};
     }
     return node;
+  }
+
+  // False: the quotes that open at the offset run to the end of the text.
+  bool is_closed(std::size_t offset) const {
+    if (offset >= text_.size() || (text_[offset] != '"' && text_[offset] != '\'')) return true;
+    const char quote = text_[offset];
+    for (auto at = offset + 1; at < text_.size(); ++at) {
+      if (quote == '"' && text_[at] == '\\') {
+        ++at;
+      } else if (text_[at] == quote) {
+        if (quote == '"' || at + 1 >= text_.size() || text_[at + 1] != quote) return true;
+        ++at;
+      }
+    }
+    return false;
   }
 
   void guard(Node& node, const std::string& tag, YAML::anchor_t anchor) {
@@ -255,7 +275,7 @@ class TreeBuilder final : public YAML::EventHandler {
     for (const auto& level : stack_) {
       if (level.node.type == Node::Type::List) {
         text += fmt::format("[{}]", level.node.items.size());
-      } else if (level.has_key) {
+      } else if (level.has_key && !level.entry.key.empty()) {
         text += (text.empty() ? "" : ".") + printable(std::string_view(level.entry.key).substr(0, 64));
       }
     }
@@ -275,6 +295,12 @@ class TreeBuilder final : public YAML::EventHandler {
   Budget& budget_;
   std::vector<Open> stack_;
 };
+
+bool is_indented_by_tab(std::string_view text, std::size_t offset) {
+  const auto start = text.substr(0, offset).rfind('\n') + 1;
+  const auto indent = text.substr(start, text.find_first_not_of(" \t", start) - start);
+  return indent.find('\t') != std::string_view::npos;
+}
 
 std::optional<Refusal> unreadable(std::string_view text) {
   if (text.size() > kMaxText) {
@@ -324,7 +350,10 @@ std::vector<YamlDocument> trees_of_yaml(std::string_view text, std::vector<Refus
     // The document says why itself.
   } catch (const YAML::Exception& error) {
     const auto offset = error.mark.is_null() ? text.size() : std::min(static_cast<std::size_t>(error.mark.pos), text.size());
-    document.refusals.push_back(syntax_at(position_at(text, offset), fmt::format("is not YAML: {}", error.msg)));
+    document.refusals.push_back(
+        syntax_at(position_at(text, offset),
+                  fmt::format("is not YAML: {}{}", error.msg,
+                              is_indented_by_tab(text, offset) ? "; lines are indented by spaces, not by tabs" : "")));
   } catch (const std::exception& error) {
     document.refusals.push_back(syntax_at({}, fmt::format("cannot be read: {}", error.what())));
   }

@@ -9,6 +9,7 @@
 #include <cctype>
 
 #include "api/codec.hpp"
+#include "base/inet.hpp"
 
 namespace banger::api {
 namespace {
@@ -28,6 +29,7 @@ bool looks_like_number(std::string_view text) {
   const auto rest =
       text.substr(text.find_first_not_of("+-.") == std::string_view::npos ? text.size() : text.find_first_not_of("+-."));
   if (rest.empty()) return true;
+  if (parse_ipv4(text)) return false;
   if (rest.front() < '0' || rest.front() > '9') return rest.size() != text.size();
   return rest.find_first_not_of("0123456789abcdefABCDEFxo_:+-.eTZ ") == std::string_view::npos;
 }

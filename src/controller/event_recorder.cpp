@@ -47,7 +47,7 @@ api::ObjectKey event_key(const api::Event& event) {
 
 void EventRecorder::record(const api::ObjectKey& involved, const std::string& uid, api::EventType type, std::string_view reason,
                            std::string_view message) {
-  const auto now = clock_.wall();
+  const auto now = std::chrono::floor<std::chrono::seconds>(clock_.wall());  // what the store keeps
   api::Event event{.involved = involved,
                    .involved_uid = uid,
                    .type = type,

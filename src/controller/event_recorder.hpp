@@ -31,7 +31,7 @@ struct EventRecorderOptions {
 // fails is logged once until one succeeds; callers never hear of it.
 class EventRecorder final : public api::EventSink {
  public:
-  EventRecorder(const EventRecorderOptions& options, store::Objects& objects, Clock& clock)
+  EventRecorder(store::Objects& objects, Clock& clock, const EventRecorderOptions& options = {})
       : options_(options), objects_(objects), clock_(clock) {}
 
   void record(const api::ObjectKey& involved, const std::string& uid, api::EventType type, std::string_view reason,

@@ -6,9 +6,6 @@
 #include <string>
 #include <vector>
 
-#include "base/log.hpp"
-#include "controller/manager.hpp"
-
 namespace banger::controller {
 namespace {
 
@@ -19,19 +16,6 @@ WallTime last_seen(const api::Object& object) {
 }
 
 }  // namespace
-
-void Housekeeping::schedule(Manager& manager) {
-  manager.every(options_.compaction_period, "compact the store", [this] {
-    if (const auto done = compact(); !done) {
-      log::warning("compacting the store failed, will retry", {{"error", done.error().message}});
-    }
-  });
-  manager.every(options_.event_period, "expire events", [this] {
-    if (const auto done = expire_events(); !done) {
-      log::warning("expiring events failed, will retry", {{"error", done.error().message}});
-    }
-  });
-}
 
 Result<store::Revision> Housekeeping::compact() {
   auto& store = objects_.store();

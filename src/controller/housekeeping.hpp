@@ -12,8 +12,6 @@
 
 namespace banger::controller {
 
-class Manager;
-
 struct HousekeepingOptions {
   std::chrono::milliseconds compaction_period{300'000};
   store::Revision kept_revisions = 10'000;         // the changelog keeps at least this many …
@@ -30,9 +28,6 @@ class Housekeeping {
  public:
   Housekeeping(const HousekeepingOptions& options, store::Objects& objects, Clock& clock)
       : options_(options), objects_(objects), clock_(clock) {}
-
-  // Both tasks below, on the manager's timer; failures are logged. This must outlive the manager's threads.
-  void schedule(Manager& manager);
 
   // Returns the revision compacted to, 0 when there was nothing to do.
   Result<store::Revision> compact();

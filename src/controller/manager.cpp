@@ -7,7 +7,6 @@
 #include <condition_variable>
 #include <exception>
 #include <optional>
-#include <set>
 
 #include "base/log.hpp"
 
@@ -74,25 +73,37 @@ Manager::Manager(const ManagerOptions& options, store::Objects& objects, actuato
       host_(host),
       clock_(clock),
       metrics_(metrics),
-      core_(std::make_shared<Core>(options.queue, clock, metrics)) {
+      core_(std::make_shared<Core>(options.queue, clock, metrics)),
+      housekeeping_(options.housekeeping, objects, clock) {
+  schedule_housekeeping();
   next_resync_ = clock_.steady() + options_.resync_period;
   host_.on_hint([weak = std::weak_ptr<Core>(core_)](const std::string& uid) {
     if (const auto core = weak.lock()) core->hint(uid);
   });
-  metrics_.before_text([weak = std::weak_ptr<Core>(core_), &metrics, seen = std::set<std::string>{}]() mutable {
+  metrics_.before_text([weak = std::weak_ptr<Core>(core_), &metrics] {
     const auto core = weak.lock();
     if (!core) return;
     core->queue.refresh_metrics();
-    auto phases = core->index.vm_phases();
-    for (const auto& phase : seen) phases.try_emplace(phase, 0);
-    for (const auto& [phase, vms] : phases) {
-      seen.insert(phase);
+    for (const auto& [phase, vms] : core->index.vm_phases()) {
       metrics.gauge("banger_vms", "Virtual machines by status.phase.", {{"phase", phase}}).set(static_cast<double>(vms));
     }
   });
 }
 
 Manager::~Manager() { stop(); }
+
+void Manager::schedule_housekeeping() {
+  every(options_.housekeeping.compaction_period, "compact the store", [this] {
+    if (const auto done = housekeeping_.compact(); !done) {
+      log::warning("compacting the store failed, will retry", {{"error", done.error().message}});
+    }
+  });
+  every(options_.housekeeping.event_period, "expire events", [this] {
+    if (const auto done = housekeeping_.expire_events(); !done) {
+      log::warning("expiring events failed, will retry", {{"error", done.error().message}});
+    }
+  });
+}
 
 void Manager::add(std::unique_ptr<reconcilers::Reconciler> reconciler) {
   const auto kind = reconciler->kind();

@@ -15,6 +15,7 @@
 #include "actuators/host.hpp"
 #include "base/clock.hpp"
 #include "controller/health.hpp"
+#include "controller/housekeeping.hpp"
 #include "controller/metrics.hpp"
 #include "controller/object_index.hpp"
 #include "controller/work_queue.hpp"
@@ -28,6 +29,7 @@ struct ManagerOptions {
   std::chrono::milliseconds resync_period{30'000};  // how often the whole host is read
   std::chrono::milliseconds hint_gap{250};          // "anything may have changed" reads the whole host at most this often
   WorkQueueOptions queue;
+  HousekeepingOptions housekeeping;  // the store is kept small on the manager's timer
 };
 
 // Level-triggered: a key says "look again", nothing more. A pass that fails, throws or answers an error is logged once and tried
@@ -53,6 +55,7 @@ class Manager {
   void stop();
 
   [[nodiscard]] const Health& health() const { return health_; }
+  [[nodiscard]] bool ready() const { return health_.ready(); }
 
   // Asks for a read of the whole host soon (at most one per hint_gap). From any thread.
   void resync_soon();
@@ -74,6 +77,7 @@ class Manager {
     SteadyTime due{};
   };
 
+  void schedule_housekeeping();
   void handle(const store::Change& change);
   void resync();
   void work(const api::ObjectKey& key);
@@ -93,6 +97,7 @@ class Manager {
   Health health_;
   std::shared_ptr<Core> core_;  // what hints may touch: shared with the host's callback
   std::map<api::Kind, std::unique_ptr<reconcilers::Reconciler>> reconcilers_;
+  Housekeeping housekeeping_;
   std::vector<Task> tasks_;
   SteadyTime next_resync_{};
   std::optional<SteadyTime> last_resync_;

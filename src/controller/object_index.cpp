@@ -54,11 +54,14 @@ std::vector<actuators::NetworkQuery> ObjectIndex::networks() const {
   return queries;
 }
 
-std::map<std::string, std::size_t> ObjectIndex::vm_phases() const {
+std::map<std::string, std::size_t> ObjectIndex::vm_phases() {
   const std::scoped_lock lock(mutex_);
   std::map<std::string, std::size_t> phases;
+  for (const auto& phase : phases_) phases[phase] = 0;
   for (const auto& [key, entry] : entries_) {
-    if (key.kind == api::Kind::VirtualMachine) ++phases[entry.phase];
+    if (key.kind != api::Kind::VirtualMachine) continue;
+    ++phases[entry.phase];
+    phases_.insert(entry.phase);
   }
   return phases;
 }

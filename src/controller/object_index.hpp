@@ -5,6 +5,7 @@
 #include <map>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -24,7 +25,8 @@ class ObjectIndex {
 
   [[nodiscard]] std::optional<api::ObjectKey> find(const std::string& uid) const;
   [[nodiscard]] std::vector<actuators::NetworkQuery> networks() const;  // what observe_all asks for
-  [[nodiscard]] std::map<std::string, std::size_t> vm_phases() const;   // "Unknown" before the first status
+  // "Unknown" before the first status. Phases that were answered once and are empty now stay, with 0.
+  std::map<std::string, std::size_t> vm_phases();
 
  private:
   struct Entry {
@@ -37,6 +39,7 @@ class ObjectIndex {
   mutable std::mutex mutex_;
   std::map<api::ObjectKey, Entry> entries_;
   std::map<std::string, api::ObjectKey> by_uid_;
+  std::set<std::string> phases_;
 };
 
 }  // namespace banger::controller

@@ -36,6 +36,7 @@ struct ListQuery {
 struct Listing {
   std::vector<api::Object> objects;  // ordered by namespace, name
   Revision revision = 0;             // the snapshot's; a watch from here misses nothing
+  bool operator==(const Listing&) const = default;
 };
 
 struct WatchQuery {

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// bangerctl events: what happened, oldest first; and what happens.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <boost/json.hpp>
+
+#include "cli/arguments.hpp"
+#include "cli/documents.hpp"
+#include "cli/event_list.hpp"
+#include "cli/server_table.hpp"
+#include "cli/verbs.hpp"
+
+namespace banger::cli {
+namespace json = boost::json;
+
+std::string events_target(const api::ObjectKey& about) {
+  const auto selector = fmt::format("involvedObject.kind={},involvedObject.name={}{}", api::info(about.kind).name, about.name,
+                                    about.ns.empty() ? "" : ",involvedObject.namespace=" + about.ns);
+  return fmt::format("{}?fieldSelector={}", client::collection_path(api::Kind::Event, ""), client::percent_encode(selector));
+}
+
+void sort_by_time(json::value& table) {
+  auto* object = table.if_object();
+  auto* rows = object == nullptr ? nullptr : object->if_contains("rows");
+  if (rows == nullptr || !rows->is_array()) return;
+  const auto when = [](const json::value& row) {
+    auto last = text_at(row, "object.lastTimestamp");
+    return last.empty() ? text_at(row, "object.metadata.creationTimestamp") : last;
+  };
+  auto& array = rows->as_array();
+  std::vector<json::value> sorted(array.begin(), array.end());
+  std::ranges::stable_sort(sorted, {}, when);  // RFC 3339 in UTC sorts as text
+  array = json::array(sorted.begin(), sorted.end());
+}
+
+Outcome<> events(const EventsOptions& options, const Session& session) {
+  auto target = client::collection_path(api::Kind::Event, options.all_namespaces ? "" : session.ns) + "?";
+  if (!options.about.empty()) {
+    const auto named = parse_objects({options.about}, "events --for");
+    if (!named) return give_up(named.error());
+    target = events_target(key_of(named->front(), session)) + "&";
+  }
+  auto listed = session.client.get_json(target + "includeObject=Object", client::kTableType);
+  if (!listed) return give_up(failure_of(listed.error()));
+  sort_by_time(*listed);
+  ServerTable table({.wide = false, .with_namespace = options.all_namespaces, .name_prefix = ""});
+  table.print(*listed);
+  const auto* rows = find_at(*listed, "rows");
+  if (!options.watch && rows != nullptr && rows->is_array() && rows->as_array().empty()) print_error("no events found");
+  auto revision = text_at(*listed, "metadata.resourceVersion");
+  while (options.watch) {
+    flush_output();
+    const auto ended = session.client.watch(fmt::format("{}watch=true&resourceVersion={}", target, revision), client::kTableType,
+                                            [&](std::string_view type, const json::value& row) {
+                                              revision = text_at(row, "metadata.resourceVersion");
+                                              if (type == "ADDED" || type == "MODIFIED") table.print_event(type, row);
+                                              flush_output();
+                                              return true;
+                                            },
+                                            {});
+    if (!ended) return give_up(failure_of(ended.error()));
+  }
+  return {};
+}
+
+}  // namespace banger::cli

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/daemon.hpp"
+
+#include <fmt/format.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "actuators/local_host.hpp"
+#include "actuators/names.hpp"
+#include "base/clock.hpp"
+#include "base/log.hpp"
+#include "base/random.hpp"
+#include "controller/event_recorder.hpp"
+#include "controller/manager.hpp"
+#include "controller/metrics.hpp"
+#include "daemon/preflight.hpp"
+#include "daemon/version.hpp"
+#include "intake/manifest_directory.hpp"
+#include "reconcilers/kinds.hpp"
+#include "server/server.hpp"
+#include "store/objects.hpp"
+#include "store/store.hpp"
+
+namespace banger::daemon {
+namespace {
+
+// SIGTERM and SIGINT wait for us, in every thread made after this.
+sigset_t block_stop_signals() {
+  sigset_t signals;
+  ::sigemptyset(&signals);
+  ::sigaddset(&signals, SIGTERM);
+  ::sigaddset(&signals, SIGINT);
+  ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  ::signal(SIGPIPE, SIG_IGN);
+  return signals;
+}
+
+// sd_notify(3)'s protocol: one datagram to the socket in NOTIFY_SOCKET. Silence is fine: nobody may be listening.
+void notify_ready() {
+  const char* path = std::getenv("NOTIFY_SOCKET");
+  if (path == nullptr || *path == '\0') return;
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  const std::size_t length = std::strlen(path);
+  if (length >= sizeof(address.sun_path)) return;
+  std::memcpy(address.sun_path, path, length);
+  if (path[0] == '@') address.sun_path[0] = '\0';
+  const UniqueFd fd(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  constexpr std::string_view kReady = "READY=1";
+  ::sendto(fd.get(), kReady.data(), kReady.size(), MSG_NOSIGNAL, reinterpret_cast<const sockaddr*>(&address),
+           static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + length));
+}
+
+}  // namespace
+
+Result<void> run(const Options& options) {
+  const auto stop_signals = block_stop_signals();
+  BGR_TRY(const auto grounds, prepare(options));
+  SystemClock clock;
+  SystemRandom random;
+  const actuators::Layout layout{options.state_dir, options.run_dir};
+
+  BGR_TRY(const auto store, store::open_rocksdb_store(options.state_dir + "/db"));
+  store::Objects objects(*store, clock, random);
+  BGR_CHECK(reconcilers::ensure_builtins(objects));
+  BGR_TRY(const auto host, actuators::make_local_host({.layout = layout,
+                                                       .shim_path = grounds.shim_path,
+                                                       .init_path = grounds.init_path,
+                                                       .qemu_path = options.qemu,
+                                                       .accelerator = options.accelerator},
+                                                      clock, random));
+  controller::Metrics metrics;
+  controller::EventRecorder events(objects, clock);
+  controller::Manager manager({.workers = options.workers}, objects, *host, clock, metrics);
+  for (auto& reconciler : reconcilers::make_reconcilers({objects, *host, events, clock, random}, layout)) {
+    manager.add(std::move(reconciler));
+  }
+  server::Server server({.socket_path = options.socket, .version = std::string(kProgramVersion)}, objects,
+                        {.metrics_text = [&] { return metrics.text(); },
+                         .ready = [&] { return manager.ready(); },
+                         .serial_log_path = [&](const api::Object& vm) -> Result<std::string> {
+                           return actuators::serial_log_path(layout, vm.meta.uid).native();
+                         }});
+  BGR_CHECK(server.start());
+  BGR_CHECK(manager.start());
+  std::jthread intake;
+  std::unique_ptr<intake::ManifestDirectory> directory;
+  if (!options.manifests.empty()) {
+    directory =
+        std::make_unique<intake::ManifestDirectory>(intake::Options{.directory = options.manifests}, objects, events, clock);
+    intake = std::jthread([&](const std::stop_token& stop) { directory->run(stop); });
+  }
+  log::info("serving", {{"socket", options.socket}, {"state", options.state_dir}, {"manifests", options.manifests}});
+  notify_ready();
+
+  int signal = 0;
+  ::sigwait(&stop_signals, &signal);
+  log::info("stopping; VMs keep running", {{"signal", strsignal(signal)}});
+  if (intake.joinable()) {
+    intake.request_stop();
+    intake.join();
+  }
+  manager.stop();
+  server.stop();
+  return {};
+}
+
+}  // namespace banger::daemon

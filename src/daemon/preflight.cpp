@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/preflight.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <vector>
+
+#include "base/files.hpp"
+
+namespace banger::daemon {
+namespace {
+
+namespace fs = std::filesystem;
+
+// A VM's monitor socket is <run-dir>/vm/<10 digits>/qmp.sock.
+constexpr std::size_t kSocketTail = sizeof("/vm/aaaaaaaaaa/qmp.sock") - 1;
+constexpr std::size_t kSunPathMax = sizeof(sockaddr_un::sun_path) - 1;
+
+Result<void> check_paths(const Options& options) {
+  for (const auto& [path, tail] : {std::pair{options.run_dir, kSocketTail}, std::pair{options.socket, std::size_t{0}}}) {
+    if (path.size() + tail <= kSunPathMax) continue;
+    return fail(invalid(fmt::format("{} is too long for sockets below it (at most {} bytes): choose a shorter --run-dir", path,
+                                    kSunPathMax - tail)));
+  }
+  if (options.manifests.empty()) return {};
+  const auto inside = fs::path(options.manifests).lexically_relative(options.state_dir).native();
+  if (inside == "." || (!inside.empty() && !inside.starts_with(".."))) {
+    return fail(invalid(
+        fmt::format("--manifests {} lies inside the state directory {}: choose another", options.manifests, options.state_dir)));
+  }
+  return {};
+}
+
+Result<std::string> find_program(const Options& options, const std::string& name) {
+  std::vector<fs::path> places;
+  if (!options.libexec.empty()) {
+    places.emplace_back(options.libexec);
+  } else {
+    std::error_code ignored;
+    const auto here = fs::read_symlink("/proc/self/exe", ignored).parent_path();
+    // Installed: beside us or in libexec. In a build tree: the room of its own.
+    places = {here, here / "../libexec/banger", "/usr/libexec/banger", here / "../shim", here / "../guest_init"};
+  }
+  for (const auto& place : places) {
+    const auto path = (place / name).lexically_normal();
+    if (::access(path.c_str(), X_OK) == 0) return path.native();
+  }
+  return fail(not_found(
+      fmt::format("{} was not found in {}: reinstall, or name its directory with --libexec", name, places.front().native())));
+}
+
+Result<UniqueFd> lock_state(const std::string& state_dir) {
+  const auto path = state_dir + "/lock";
+  UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!fd.valid()) return fail(errno_error(fmt::format("the state directory is not usable: opening {}", path), errno));
+  if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) return fail(errno_error(fmt::format("locking {}", path), errno));
+    const auto owner = read_file(path, kib(1));
+    return fail({ErrorCode::Busy,
+                 fmt::format("another bangerd (process {}) already uses {}: stop it first, or choose another --state-dir",
+                             owner && !owner->empty() ? *owner : "unknown", state_dir)});
+  }
+  const auto pid = std::to_string(::getpid());
+  // Only a hint for the sentence above: a disk too full for a few bytes must not keep the daemon from running.
+  if (::ftruncate(fd.get(), 0) == 0) (void)!::pwrite(fd.get(), pid.data(), pid.size(), 0);
+  return fd;
+}
+
+}  // namespace
+
+Result<Grounds> prepare(const Options& options) {
+  if (::geteuid() != 0) {
+    return fail({ErrorCode::Denied, "bangerd makes bridges, taps and cgroups and must run as root: start it with sudo"});
+  }
+  BGR_CHECK(check_paths(options));
+  Grounds grounds;
+  BGR_TRY(grounds.shim_path, find_program(options, "banger-shim"));
+  BGR_TRY(grounds.init_path, find_program(options, "banger-init"));
+  if (auto made = make_directories(options.state_dir, 0700); !made) {
+    return fail(with_context(made.error(), "the state directory is not usable"));
+  }
+  if (auto made = make_directories(options.run_dir, 0755); !made)
+    return fail(with_context(made.error(), "the run directory is not usable"));
+  BGR_TRY(grounds.lock, lock_state(options.state_dir));
+  return grounds;
+}
+
+}  // namespace banger::daemon

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs test functions in a private network namespace and prints one line each; the last line sums up."""
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable
+
+
+class Skip(Exception):
+    """This test cannot run here; the message says why."""
+
+
+def enter_private_namespace() -> None:
+    """Starts this program again in network, mount and pid namespaces of its own, with the loopback link up and a reaper as pid 1.
+
+    The pid namespace ends every process that a crashed run left, and nothing in it can see or signal the machine's.
+    """
+    if os.environ.get("BANGER_PRIVATE") == "1":
+        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+        return
+    os.environ["BANGER_PRIVATE"] = "1"
+    command = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private",
+               sys.executable, os.path.abspath(sys.argv[0]), *sys.argv[1:]]
+    done = subprocess.run(command, check=False)
+    sys.exit(done.returncode)
+
+
+def run(tests: list[Callable[[], None]], only: list[str]) -> int:
+    passed = failed = skipped = 0
+    for test in tests:
+        name = test.__name__.removeprefix("test_").replace("_", " ")
+        if only and not any(o in test.__name__ for o in only):
+            continue
+        started = time.monotonic()
+        try:
+            test()
+            passed += 1
+            print(f"ok      {name} ({time.monotonic() - started:.1f} s)", flush=True)
+        except Skip as why:
+            skipped += 1
+            print(f"skipped: {name}: {why}", flush=True)
+        except Exception as error:  # noqa: BLE001 - every failure of a test is reported alike
+            failed += 1
+            print(f"FAILED  {name} ({time.monotonic() - started:.1f} s): {error}", flush=True)
+            if not isinstance(error, AssertionError):
+                traceback.print_exc(file=sys.stdout)
+    print(f"{passed} passed, {failed} failed, {skipped} skipped", flush=True)
+    return 1 if failed else 0

@@ -1,0 +1,357 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""End to end on this machine: real QEMU guests, taps, bridge, nft table and cgroups, in private namespaces. After every test a look at
+the host that shares no code with the daemon must find nothing left."""
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+from lib import audit, guest_image, harness  # noqa: E402
+from lib.daemon import Daemon, Failed, wait_for  # noqa: E402
+
+IMAGE_DIR = pathlib.Path()  # set in main: the guest image is made once for all tests
+
+IMAGE = """\
+apiVersion: banger.dev/v1alpha1
+kind: Image
+metadata: {{name: demo}}
+spec: {{path: {path}}}
+"""
+VM = """\
+apiVersion: banger.dev/v1alpha1
+kind: VirtualMachine
+metadata: {{name: {name}, labels: {{app: {label}}}}}
+spec:
+  image: demo
+  memory: {memory}
+  rootDisk: {{size: 256Mi}}
+  disks: [{{name: data, size: 64Mi, mountPath: /data}}]
+  networkInterfaces: [{{network: default}}]
+  ssh: {{user: root}}
+  files: [{{path: /etc/motd, content: "hello\\n", mode: 0644}}]
+"""
+
+
+def vm_manifest(name: str, label: str = "web", memory: str = "128Mi") -> str:
+    return VM.format(name=name, label=label, memory=memory)
+
+
+@contextlib.contextmanager
+def daemon(*options: str) -> Iterator[Daemon]:
+    """A daemon with the guest image applied. On the way out everything is deleted through manifests and API, and the host is looked at."""
+    before = audit.Look()
+    d = Daemon(*options)
+    try:
+        d.start()
+        d.write("image.yaml", IMAGE.format(path=IMAGE_DIR / "demo.tar"))
+        yield d
+        if d.process is None:
+            d.start()
+        uids = d.uids()
+        for path in d.manifests.glob("*.yaml"):
+            path.unlink()
+            time.sleep(0.05)
+        wait_for("every VM to be gone", lambda: not d.names("virtualmachines"), limit=60)
+        wait_for("every image to be gone", lambda: not d.names("images"), limit=30)
+        for network in d.names("networks"):
+            d.ctl("delete", "network", network.split("/")[-1], "--timeout=30s")
+        d.ctl("delete", "kernel", "host", "--timeout=30s")
+        left = audit.vm_files(d.state)
+        if left:
+            raise Failed(f"left in the state directory: {left}")
+        d.stop()
+        left = audit.Look().left_since(before, uids, [d.scratch], whole_namespace=True)
+        if left:
+            raise Failed(f"left on the host: {left}")
+    except BaseException:
+        print(f"--- end of the daemon's log\n{d.log_tail(40)}\n---", flush=True)
+        raise
+    finally:
+        d.clean_up()
+
+
+def vmm_of(d: Daemon, vm: str) -> tuple[int, int]:
+    vmm = d.get("vm", vm)["status"]["vmm"]
+    return vmm["pid"], vmm["startTimeTicks"]
+
+
+def address_of(d: Daemon, vm: str) -> str:
+    return d.get("vm", vm)["status"]["networkInterfaces"][0]["address"].split("/")[0]
+
+
+def check(condition: bool, message: str) -> None:
+    if not condition:
+        raise Failed(message)
+
+
+def test_create_reaches_a_guest_that_has_what_the_manifest_says() -> None:
+    with daemon() as d:
+        d.write("web.yaml", vm_manifest("web"))
+        seen = d.wait_ready("web")
+        check(seen["status"]["phase"] == "Running", f"phase is {seen['status']['phase']}")
+        check(d.ssh("web", "cat /etc/motd") == "hello", "the file of spec.files is not in the guest")
+        check(d.ssh("web", "hostname") == "web", "the guest's host name is not the VM's")
+        check(" /data " in d.ssh("web", "cat /proc/mounts"), "the data disk is not mounted")
+        size = int(d.ssh("web", "df -k / | tail -1 | awk '{print $2}'"))
+        check(size > 200 * 1024, f"the root file system has {size} KiB: it was not grown to rootDisk.size")
+        page = urllib.request.urlopen(f"http://{address_of(d, 'web')}/", timeout=5).read().decode()
+        check("Hello from a microVM" in page, "the guest's page is not what the image holds")
+        described = d.ctl("describe", "vm", "web").stdout
+        for word in ("web", "Running", seen["status"]["networkInterfaces"][0]["tap"]):
+            check(word in described, f"describe does not show {word}")
+        log = d.ctl("logs", "web").stdout
+        check("banger-init" in log, "the serial log does not show the boot")
+
+
+def test_a_label_edit_changes_nothing_that_runs() -> None:
+    with daemon() as d:
+        d.write("web.yaml", vm_manifest("web"))
+        d.wait_ready("web")
+        before = vmm_of(d, "web")
+        d.write("web.yaml", vm_manifest("web", label="other"))
+        wait_for("the label", lambda: d.get("vm", "web")["metadata"]["labels"]["app"] == "other")
+        time.sleep(1)
+        check(vmm_of(d, "web") == before, "a label edit restarted the VM")
+        check(d.get("vm", "web")["status"].get("restartCount", 0) == 0, "a label edit counts as a restart")
+
+
+def test_a_memory_edit_waits_for_a_restart() -> None:
+    with daemon() as d:
+        d.write("web.yaml", vm_manifest("web"))
+        d.wait_ready("web")
+        before = vmm_of(d, "web")
+        d.write("web.yaml", vm_manifest("web", memory="192Mi"))
+        d.wait_condition("vm", "web", "RestartRequired", limit=20)
+        message = d.condition("vm", "web", "RestartRequired")["message"]
+        check("128Mi" in message and "192Mi" in message, f"the condition does not say what waits: {message}")
+        check(vmm_of(d, "web") == before, "the memory edit restarted the VM by itself")
+        d.ctl("restart", "web")
+        wait_for("another VMM", lambda: d.get("vm", "web")["status"].get("vmm", {}).get("pid", before[0]) != before[0], limit=60)
+        d.wait_ready("web")
+        total = int(d.ssh("web", "awk '/MemTotal/ {print $2}' /proc/meminfo"))
+        check(total > 140 * 1024, f"the guest has {total} KiB after the restart")
+        check(d.condition("vm", "web", "RestartRequired").get("status") != "True", "RestartRequired stays after the restart")
+
+
+def test_a_reboot_inside_the_guest_brings_it_back() -> None:
+    with daemon() as d:
+        d.write("web.yaml", vm_manifest("web"))
+        d.wait_ready("web")
+        before = vmm_of(d, "web")
+        d.ssh("web", "touch /data/kept; sync; reboot", check=False)
+        wait_for("another VMM", lambda: d.get("vm", "web")["status"].get("vmm", {}).get("pid", before[0]) != before[0], limit=60)
+        d.wait_ready("web")
+        check(d.ssh("web", "ls /data/kept") == "/data/kept", "the data disk lost a synced file over a reboot")
+
+
+def test_a_killed_vmm_comes_back() -> None:
+    with daemon() as d:
+        d.write("web.yaml", vm_manifest("web"))
+        d.wait_ready("web")
+        before = vmm_of(d, "web")
+        os.kill(before[0], signal.SIGKILL)
+        wait_for("another VMM", lambda: d.get("vm", "web")["status"].get("vmm", {}).get("pid", before[0]) != before[0], limit=30)
+        seen = d.wait_ready("web")
+        check(seen["status"]["restartCount"] == 1, f"restartCount is {seen['status'].get('restartCount')}")
+        check(seen["status"]["lastTermination"]["signal"] == signal.SIGKILL, f"lastTermination is {seen['status']['lastTermination']}")
+
+
+def test_a_deleted_tap_is_healed() -> None:
+    with daemon() as d:
+        d.write("web.yaml", vm_manifest("web"))
+        seen = d.wait_ready("web")
+        before = vmm_of(d, "web")
+        tap = seen["status"]["networkInterfaces"][0]["tap"]
+        subprocess.run(["ip", "link", "del", tap], check=True)
+        wait_for("the VM on a new tap", lambda: vmm_of(d, "web") != before and d.condition("vm", "web", "Ready").get("status") == "True",
+                 limit=90)
+        check(d.ssh("web", "echo back") == "back", "the guest cannot be reached over the new tap")
+
+
+def test_a_flushed_nft_table_is_written_again() -> None:
+    if not shutil.which("nft"):
+        raise harness.Skip("the nft program (package nftables) is not installed")
+    with daemon() as d:
+        d.write("web.yaml", vm_manifest("web"))
+        d.wait_ready("web")
+        before = vmm_of(d, "web")
+        # The daemon's own requests carry handles and generation ids; only the rules are compared.
+        ours = "".join(line for line in audit.tables() if "banger-" in line)
+        check(bool(ours), "there is no NAT table to flush")
+        subprocess.run(["nft", "flush", "ruleset"], check=True)
+        wait_for("the table", lambda: any("banger-" in line for line in audit.tables()), limit=45)
+        rules = subprocess.run(["nft", "list", "ruleset"], check=True, stdout=subprocess.PIPE, text=True).stdout
+        check("masquerade" in rules, f"the table came back without its rule: {rules}")
+        check(vmm_of(d, "web") == before, "the VM was restarted for an nft table")
+
+
+def test_a_killed_daemon_leaves_the_vm_untouched() -> None:
+    with daemon() as d:
+        d.write("web.yaml", vm_manifest("web"))
+        d.wait_ready("web")
+        before, boot = vmm_of(d, "web"), d.ssh("web", "cat /proc/sys/kernel/random/boot_id")
+        d.kill()
+        check(pathlib.Path(f"/proc/{before[0]}").exists(), "the VMM died with the daemon")
+        d.start()
+        d.wait_ready("web")
+        check(vmm_of(d, "web") == before, "the restarted daemon started another VMM")
+        check(d.ssh("web", "cat /proc/sys/kernel/random/boot_id") == boot, "the guest was rebooted")
+        metrics = [line for line in d.raw("/metrics").splitlines() if line.startswith("banger_host_mutations_total")]
+        check(all(float(line.split()[-1]) == 0 for line in metrics), f"the restarted daemon changed the host: {metrics}")
+
+
+def test_stop_and_start_keep_the_data() -> None:
+    with daemon() as d:
+        d.write("web.yaml", vm_manifest("web"))
+        d.wait_ready("web")
+        pid = vmm_of(d, "web")[0]
+        d.ssh("web", "echo precious > /data/note; echo too > /root/note")  # not synced: the stop does that
+        d.ctl("stop", "web", "--wait")
+        wait_for("phase Stopped", lambda: d.get("vm", "web")["status"]["phase"] == "Stopped", limit=30)
+        check(d.condition("vm", "web", "CleanShutdown")["status"] == "True", str(d.condition("vm", "web", "CleanShutdown")))
+        check(not pathlib.Path(f"/proc/{pid}").exists(), "the VMM runs although the VM is Stopped")
+        check(not d.get("vm", "web")["status"].get("vmm"), "the status of a stopped VM names a VMM")
+        d.ctl("start", "web")
+        d.wait_ready("web")
+        check(d.ssh("web", "cat /data/note /root/note") == "precious\ntoo", "files were lost over stop and start")
+
+
+def test_an_unreachable_guest_is_stopped_and_that_is_said() -> None:
+    with daemon() as d:
+        d.write("web.yaml", vm_manifest("web"))
+        d.wait_ready("web")
+        d.ssh("web", "killall -STOP dropbear", check=False)
+        started = time.monotonic()
+        d.ctl("stop", "web")
+        wait_for("phase Stopped", lambda: d.get("vm", "web")["status"]["phase"] == "Stopped", limit=30)
+        condition = d.condition("vm", "web", "CleanShutdown")
+        check(condition["status"] == "False" and condition["reason"] == "GuestUnreachable", str(condition))
+        check(time.monotonic() - started < 10, f"it took {time.monotonic() - started:.1f} s")
+        check("CleanShutdown" in d.ctl("events").stdout or "GuestUnreachable" in d.ctl("events").stdout, "no event tells of it")
+
+
+def test_two_vms_talk_to_each_other() -> None:
+    with daemon() as d:
+        d.write("pair.yaml", vm_manifest("one") + "---\n" + vm_manifest("two"))
+        d.wait_ready("one", limit=120)
+        d.wait_ready("two", limit=120)
+        one, two = address_of(d, "one"), address_of(d, "two")
+        check(one != two, f"both VMs have {one}")
+        page = d.ssh("one", f"wget -q -T 5 -O - http://{two}/")
+        check("Hello from a microVM" in page, f"one cannot fetch two's page: {page}")
+        check(d.ssh("two", f"ping -c 1 -W 5 {one} >/dev/null && echo yes") == "yes", "two cannot ping one")
+
+
+def test_a_foreign_tap_of_our_name_is_left_alone() -> None:
+    with daemon() as d:
+        d.write("web.yaml", vm_manifest("web").replace("  image: demo", "  powerState: Stopped\n  image: demo"))
+        wait_for("the VM", lambda: d.ctl("get", "vm", "web", check=False).returncode == 0)
+        uid = d.get("vm", "web")["metadata"]["uid"]
+        tap = f"bgr{audit.short_id(uid)}-0"
+        subprocess.run(["ip", "tuntap", "add", tap, "mode", "tap"], check=True)
+        d.ctl("start", "web")
+        d.wait_condition("vm", "web", "NameConflict", limit=30)
+        message = d.condition("vm", "web", "NameConflict")["message"]
+        check(tap in message, f"the condition does not name the tap: {message}")
+        check(any(tap in link for link in audit.links()), "the foreign tap was removed")
+        subprocess.run(["ip", "link", "del", tap], check=True)
+        d.wait_ready("web", limit=120)
+
+
+def test_a_network_that_overlaps_a_route_is_refused() -> None:
+    subprocess.run(["ip", "link", "add", "foreign0", "type", "dummy"], check=False)
+    done = subprocess.run(["ip", "addr", "add", "10.77.0.1/16", "dev", "foreign0"], check=False, stderr=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        subprocess.run(["ip", "link", "add", "foreign0", "type", "bridge"], check=True)
+        subprocess.run(["ip", "addr", "add", "10.77.0.1/16", "dev", "foreign0"], check=True)
+    subprocess.run(["ip", "link", "set", "foreign0", "up"], check=True)
+    try:
+        with daemon() as d:
+            d.write("net.yaml", "apiVersion: banger.dev/v1alpha1\nkind: Network\nmetadata: {name: clash}\nspec: {cidr: 10.77.3.0/24}\n")
+            wait_for("the condition", lambda: d.condition("network", "clash", "CidrConflict").get("status") == "True", limit=30)
+            message = d.condition("network", "clash", "CidrConflict")["message"]
+            check("10.77.0.0/16" in message and "foreign0" in message, f"the condition does not name the route: {message}")
+    finally:
+        subprocess.run(["ip", "link", "del", "foreign0"], check=False)
+
+
+def test_a_broken_file_does_not_touch_its_vm_or_others() -> None:
+    with daemon() as d:
+        d.write("web.yaml", vm_manifest("web"))
+        d.wait_ready("web")
+        before = vmm_of(d, "web")
+        d.write("web.yaml", vm_manifest("web").replace("memory:", "memroy:"))
+        rows = wait_for("the row", lambda: (t := d.ctl("get", "sources").stdout) and "Invalid" in t and t, limit=20)
+        check("web.yaml" in rows and 'did you mean "memory"' in rows, rows)
+        time.sleep(0.5)
+        check(vmm_of(d, "web") == before, "a broken file restarted its VM")
+        d.write("web.yaml", vm_manifest("web"))
+        wait_for("a good row", lambda: "Invalid" not in d.ctl("get", "sources").stdout, limit=20)
+
+
+def test_a_vanished_directory_removes_nothing_until_confirmed() -> None:
+    with daemon() as d:
+        for index in range(4):
+            d.write(f"stopped-{index}.yaml", vm_manifest(f"vm{index}").replace("  image: demo", "  powerState: Stopped\n  image: demo"))
+        wait_for("four VMs", lambda: len(d.names("virtualmachines")) == 4)
+        away = d.manifests.with_name("away")
+        d.manifests.rename(away)
+        wait_for("the condition", lambda: "PruneSuspended" in d.ctl("get", "sources", "-o", "yaml").stdout, limit=30)
+        check(len(d.names("virtualmachines")) == 4, "a vanished directory removed VMs")
+        away.rename(d.manifests)
+        time.sleep(1)
+        check(len(d.names("virtualmachines")) == 4, "the directory's return removed VMs")
+
+
+def test_refusals_of_the_daemon_are_sentences() -> None:
+    with daemon() as d:
+        second = subprocess.run(d.command(), stdin=subprocess.DEVNULL, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                timeout=20, check=False)
+        check(second.returncode == 1 and "another bangerd" in second.stdout, second.stdout)
+        check(len(second.stdout.strip().splitlines()) == 1, f"more than a sentence: {second.stdout}")
+        stopped = Daemon(base=tempfile.mkdtemp(prefix="banger-", dir="/var/tmp"))
+        answer = stopped.ctl("get", "vm", check=False)
+        shutil.rmtree(stopped.scratch)
+        check(answer.returncode == 3 and "bangerd" in answer.stderr and "start" in answer.stderr, answer.stderr)
+        refused = d.ctl("apply", "-f", "-", check=False, stdin=vm_manifest("web").replace("128Mi", "128Mb"))
+        check(refused.returncode == 1 and "spec.memory" in refused.stderr, refused.stderr)
+        plain = subprocess.run(["setpriv", "--reuid", "65534", "--clear-groups", *d.command()], stdin=subprocess.DEVNULL, text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=20, check=False)
+        check(plain.returncode == 1 and "root" in plain.stdout, plain.stdout)
+    missing = Daemon("--qemu", "/nonexistent/qemu-system-x86_64")
+    try:
+        missing.start()
+        missing.write("image.yaml", IMAGE.format(path=IMAGE_DIR / "demo.tar"))
+        missing.write("web.yaml", vm_manifest("web"))
+        wait_for("the sentence", lambda: "qemu" in missing.condition("vm", "web", "Ready").get("message", "").lower(), limit=30)
+    finally:
+        missing.clean_up()
+
+
+TESTS = [value for name, value in list(globals().items()) if name.startswith("test_")]
+
+
+def main() -> int:
+    global IMAGE_DIR
+    harness.enter_private_namespace()
+    IMAGE_DIR = pathlib.Path(tempfile.mkdtemp(prefix="banger-image-", dir="/var/tmp"))
+    try:
+        guest_image.write(IMAGE_DIR / "demo.tar")
+        return harness.run(TESTS, sys.argv[1:])
+    finally:
+        shutil.rmtree(IMAGE_DIR)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,202 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the suites and sums them up. Called by tools/test once packages are there; the last line is 'N passed, N failed, N skipped'."""
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+TOP = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(TOP / "tests"))
+
+# Unit suites: name -> program below the build directory. One a room, as the meson files make them.
+UNIT = {
+    "base": "src/base/test_base",
+    "api": "src/api/test_api",
+    "store": "src/store/test_store",
+    "actuators": "src/actuators/test_actuators",
+    "net": "src/actuators/net/test_actuators_net",
+    "guest": "src/actuators/guest/test_actuators_guest",
+    "block": "src/actuators/block/test_actuators_block",
+    "image": "src/actuators/image/test_actuators_image",
+    "vmm": "src/actuators/vmm/test_actuators_vmm",
+    "sim-host": "src/actuators/sim/test_actuators_sim",
+    "local-host": "src/actuators/test_local_host",
+    "guest-init": "src/guest_init/test_guest_init",
+    "shim": "src/shim/test_shim",
+    "intake": "src/intake/test_intake",
+    "reconcilers": "src/reconcilers/test_reconcilers",
+    "controller": "src/controller/test_controller",
+    "server": "src/server/test_server",
+    "client": "src/client/test_client",
+    "cli": "src/cli/test_cli",
+}
+# What runs under which sanitizer: address and undefined take every unit suite; thread takes what is shared between threads.
+THREADED = ["base", "store", "intake", "controller", "server"]
+
+
+@dataclasses.dataclass
+class Outcome:
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    notes: list[str] = dataclasses.field(default_factory=list)
+
+    def add(self, other: "Outcome") -> None:
+        self.passed += other.passed
+        self.failed += other.failed
+        self.skipped += other.skipped
+        self.notes += other.notes
+
+
+def as_root(command: list[str]) -> list[str]:
+    return command if os.geteuid() == 0 else ["sudo", "-E", *command]
+
+
+def build(directory: str, *options: str) -> None:
+    """Brings a build directory up to date; a failure ends the whole run, since nothing after it means anything."""
+    command = ["bash", "-c", '. tools/lib/setup.sh; build_dir "$@"', "build", directory, *options]
+    if subprocess.run(command, cwd=TOP, check=False).returncode != 0:
+        print(f"{directory} does not build", flush=True)
+        print("0 passed, 1 failed, 0 skipped", flush=True)
+        sys.exit(1)
+
+
+DOCTEST = re.compile(r"test cases:\s*(\d+) \|\s*(\d+) passed \|\s*(\d+) failed \|\s*(\d+) skipped")
+SKIP = re.compile(r"\bskipped: (.+)", re.IGNORECASE)
+
+
+def run_doctest(program: pathlib.Path, environment: dict[str, str] | None = None, limit: int = 600) -> Outcome:
+    """One doctest program. A test case that cannot run here prints 'skipped: <reason>' and counts as skipped, not passed."""
+    if not program.exists():
+        return Outcome(failed=1, notes=[f"{program} was not built"])
+    try:
+        done = subprocess.run(as_root([str(program)]), cwd=TOP, env={**os.environ, **(environment or {})}, text=True,
+                              errors="replace", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=limit, check=False)
+        output, code = done.stdout, done.returncode
+    except subprocess.TimeoutExpired as late:
+        output = late.stdout if isinstance(late.stdout, str) else (late.stdout or b"").decode(errors="replace")
+        code = -1
+        output += f"\nno end within {limit} s"
+    summary = DOCTEST.search(output)
+    reasons = SKIP.findall(output)
+    if summary is None:
+        print(output, flush=True)
+        return Outcome(failed=1, notes=[f"{program.name} ended with {code} and no summary"])
+    passed, failed, ignored = (int(summary.group(n)) for n in (2, 3, 4))
+    if code != 0:
+        print(output, flush=True)
+        failed = max(failed, 1)
+    return Outcome(passed - min(len(reasons), passed), failed, ignored + len(reasons), [f"skipped: {r}" for r in reasons])
+
+
+def unit(name: str) -> Callable[[], Outcome]:
+    def run() -> Outcome:
+        build("build", "-Dwerror=true")
+        return run_doctest(TOP / "build" / UNIT[name])
+    return run
+
+
+def sanitized(directory: str, sanitizers: str, names: list[str], environment: dict[str, str]) -> Callable[[], Outcome]:
+    def run() -> Outcome:
+        build(directory, f"-Db_sanitize={sanitizers}", "-Db_lundef=false")
+        total = Outcome()
+        for name in names:
+            started = time.monotonic()
+            one = run_doctest(TOP / directory / UNIT[name], environment, limit=1200)
+            total.add(one)
+            print(f"    {name:<14}{one.passed:>5} passed {one.failed:>3} failed {one.skipped:>3} skipped {time.monotonic() - started:7.1f} s",
+                  flush=True)
+        total.notes.clear()  # the plain suites have said why
+        return total
+    return run
+
+
+def checks(*commands: list[str]) -> Callable[[], Outcome]:
+    def run() -> Outcome:
+        total = Outcome()
+        for command in commands:
+            done = subprocess.run(command, cwd=TOP, text=True, errors="replace", stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                  check=False)
+            if done.returncode == 0:
+                total.passed += 1
+            else:
+                total.failed += 1
+                print(done.stdout, flush=True)
+        return total
+    return run
+
+
+def tidy() -> Outcome:
+    build("build", "-Dwerror=true")
+    return checks(["/usr/bin/python3", "tests/style/tidy.py"])()
+
+
+def python_suite(script: str) -> Callable[[], Outcome]:
+    """A Python suite prints its own lines and ends with 'N passed, N failed, N skipped'."""
+    def run() -> Outcome:
+        build("build", "-Dwerror=true")
+        process = subprocess.Popen(as_root(["/usr/bin/python3", str(TOP / script)]), cwd=TOP, text=True, errors="replace",
+                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        last, notes = "", []
+        assert process.stdout is not None
+        for line in process.stdout:
+            print("    " + line, end="", flush=True)
+            if SKIP.search(line):
+                notes.append(f"skipped: {SKIP.search(line).group(1).strip()}")
+            last = line.strip() or last
+        code = process.wait()
+        counts = re.fullmatch(r"(\d+) passed, (\d+) failed, (\d+) skipped", last)
+        if counts is None:
+            return Outcome(failed=1, notes=[f"{script} ended with {code} and no summary"])
+        passed, failed, skipped = (int(n) for n in counts.groups())
+        return Outcome(passed, max(failed, 1) if code != 0 else failed, skipped, notes)
+    return run
+
+
+SUITES: dict[str, tuple[str, Callable[[], Outcome]]] = {
+    "style": ("format, layer table, licence headers, shell syntax, links in the docs",
+              checks(["/usr/bin/python3", "tests/style/style.py"], ["/usr/bin/python3", "tools/check_layers.py"])),
+    **{name: (f"unit tests of {pathlib.Path(program).parent}", unit(name)) for name, program in UNIT.items()},
+    "e2e": ("real guests, taps, bridge, nft and cgroup in a private network namespace", python_suite("tests/e2e/run.py")),
+    "readme": ("the README's tour, its commands run as they stand", python_suite("tests/e2e/readme.py")),
+    "demo": ("tools/demo in a private network namespace", python_suite("tests/demo/run.py")),
+    "asan": ("unit suites under the address and undefined-behaviour sanitizers",
+             sanitized("build-asan", "address,undefined", list(UNIT),
+                       {"ASAN_OPTIONS": "detect_leaks=1:abort_on_error=1", "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1"})),
+    "tsan": ("queue, store, watch and server under the thread sanitizer",
+             sanitized("build-tsan", "thread", THREADED,
+                       {"TSAN_OPTIONS": f"halt_on_error=1:suppressions={TOP}/tests/style/tsan.supp"})),
+    "tidy": ("clang-tidy over all sources", tidy),
+}
+
+
+def main(arguments: list[str]) -> int:
+    if "--list" in arguments:
+        for name, (what, _) in SUITES.items():
+            print(f"{name:<14}{what}")
+        return 0
+    unknown = [a for a in arguments if a not in SUITES]
+    if unknown:
+        print(f"no such suite: {', '.join(unknown)}; ./tools/test --list names them", file=sys.stderr)
+        return 2
+    total = Outcome()
+    for name in arguments or SUITES:
+        started = time.monotonic()
+        one = SUITES[name][1]()
+        total.add(one)
+        print(f"{name:<14}{one.passed:>5} passed {one.failed:>3} failed {one.skipped:>3} skipped {time.monotonic() - started:7.1f} s", flush=True)
+        for note in one.notes:
+            print(f"    {note}", flush=True)
+    print(f"{total.passed} passed, {total.failed} failed, {total.skipped} skipped", flush=True)
+    return 1 if total.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
