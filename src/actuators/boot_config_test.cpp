@@ -21,7 +21,7 @@ GuestConfig sample() {
           .authorized_keys = {"ssh-ed25519 AAAA you@host"},
           .files = {{.path = "/etc/motd", .content = "hello\n", .mode = 0644},
                     {.path = "/opt/100%/\xC3\xBC\n", .content = "", .mode = 04755},
-                    {.path = "-", .content = "x", .mode = 0}}};
+                    {.path = "/dash", .content = "x", .mode = 0}}};
 }
 
 }  // namespace
@@ -30,6 +30,11 @@ TEST_CASE("the configuration is written as testdata/guest_config/sample says") {
   std::ifstream in(BANGER_TESTDATA "/guest_config/sample", std::ios::binary);
   const std::string golden{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
   CHECK(boot_config_text(sample()) == golden);
+}
+
+TEST_CASE("a field that is a dash is not taken for an empty one") {
+  CHECK(boot_config_text({.hostname = "-"}).ends_with("\nhostname %2D\n"));
+  CHECK(boot_config_text({.hostname = ""}).ends_with("\nhostname -\n"));
 }
 
 TEST_CASE("without an SSH user no key is handed over") {
