@@ -52,7 +52,12 @@ Decoded<std::vector<ManifestDocument>> decode_manifest(std::string_view yaml) {
     schema::place(document.root, document.refusals);
     if (document.refusals.empty() && object) {
       auto canonical = schema::canonical_text(document.root, *object);
-      decoded.value.push_back({.object = *std::move(object), .line = document.line, .canonical = std::move(canonical)});
+      const auto* metadata = schema::find_entry(document.root, "metadata");
+      const bool says_namespace = metadata != nullptr && schema::find_entry(metadata->value, "namespace") != nullptr;
+      decoded.value.push_back({.object = *std::move(object),
+                               .line = document.line,
+                               .canonical = std::move(canonical),
+                               .says_namespace = says_namespace});
     }
     std::ranges::move(document.refusals, std::back_inserter(decoded.refusals));
   }

@@ -42,7 +42,8 @@ struct Decoded {
 struct ManifestDocument {
   Object object;  // defaults filled in, validated
   std::size_t line = 1;
-  std::string canonical;  // what the user wrote, as sorted JSON without defaults: input of three-way merges
+  std::string canonical;        // what the user wrote, as sorted JSON without defaults: input of three-way merges
+  bool says_namespace = false;  // metadata.namespace stands in the text; else the default was filled in, also in canonical
 };
 Decoded<std::vector<ManifestDocument>> decode_manifest(std::string_view yaml);
 
