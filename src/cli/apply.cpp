@@ -23,9 +23,10 @@ Outcome<json::value> outgoing(const api::ManifestDocument& document) {
   auto& metadata = value.as_object()["metadata"];
   if (!metadata.is_object()) metadata = json::object{};
   if (!document.object.meta.ns.empty()) metadata.as_object()["namespace"] = document.object.meta.ns;
+  const auto note = json::serialize(value);
   auto& annotations = metadata.as_object()["annotations"];
   if (!annotations.is_object()) annotations = json::object{};
-  annotations.as_object()[kLastApplied] = document.canonical;
+  annotations.as_object()[kLastApplied] = note;
   return value;
 }
 

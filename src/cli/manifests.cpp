@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <array>
-#include <boost/json.hpp>
 #include <cerrno>
 #include <filesystem>
 #include <map>
@@ -15,7 +14,6 @@
 #include "base/text.hpp"
 #include "base/unique_fd.hpp"
 #include "base/units.hpp"
-#include "cli/documents.hpp"
 
 namespace banger::cli {
 namespace {
@@ -74,14 +72,11 @@ Outcome<std::vector<std::string>> expand(const std::vector<std::string>& argumen
 Outcome<> settle_namespace(Manifest& manifest, const Session& session) {
   auto& meta = manifest.document.object.meta;
   if (!api::info(api::kind_of(manifest.document.object)).namespaced) return {};
-  boost::json::error_code error;
-  const auto written = boost::json::parse(manifest.document.canonical, error);
-  const auto said = error ? std::string{} : text_at(written, "metadata.namespace");
-  if (said.empty()) {
+  if (!manifest.document.says_namespace) {
     meta.ns = session.ns;
-  } else if (session.ns_given && said != session.ns) {
+  } else if (session.ns_given && meta.ns != session.ns) {
     return give_up({kExitFailed, fmt::format("{}:{}: metadata.namespace is \"{}\", but -n says \"{}\"; drop one of them",
-                                             printable(manifest.file), manifest.document.line, printable(said), session.ns)});
+                                             printable(manifest.file), manifest.document.line, printable(meta.ns), session.ns)});
   }
   return {};
 }

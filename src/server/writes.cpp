@@ -106,6 +106,16 @@ bool names_a_version(const json::value& patch) {
   return metadata != nullptr && metadata->is_object() && metadata->as_object().contains("resourceVersion");
 }
 
+// A key that stands twice in the text is gone after parsing, so the text itself is asked.
+Answer<json::value> parse_whole_object(const Request& request, const Resource& resource) {
+  auto document = parse_json_object(request.body);
+  if (!document) return document;
+  auto refusals = api::decode_object(request.body).refusals;
+  std::erase_if(refusals, [](const api::Refusal& refusal) { return refusal.reason != "FieldValueDuplicate"; });
+  if (!refusals.empty()) return refuse(from_refusals(refusals, resource.key()));
+  return document;
+}
+
 struct WriteParameters {
   View view;
   Strictness strictness = Strictness::Strict;
@@ -131,7 +141,7 @@ Answer<Reply> Handler::create(const Request& request, const Target& target, cons
     return refuse(method_not_allowed(fmt::format("{} are created below /namespaces/NAMESPACE", resource.kind->plural), "GET"));
   }
   if (const auto media = expect_media(request, kJsonType); !media) return refuse(media.error());
-  auto document = parse_json_object(request.body);
+  auto document = parse_whole_object(request, resource);
   if (!document) return refuse(document.error());
   const auto prefix = generated_prefix(*document);
   for (int attempt = 1;; ++attempt) {
@@ -160,7 +170,7 @@ Answer<Reply> Handler::replace(const Request& request, const Target& target, con
   const auto parameters = parameters_of(request, target);
   if (!parameters) return refuse(parameters.error());
   if (const auto media = expect_media(request, kJsonType); !media) return refuse(media.error());
-  auto document = parse_json_object(request.body);
+  auto document = parse_whole_object(request, resource);
   if (!document) return refuse(document.error());
   auto body = decode_body(*std::move(document), resource, parameters->strictness);
   if (!body) return refuse(body.error());
