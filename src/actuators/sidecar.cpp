@@ -22,6 +22,7 @@ std::span<const Field> fields_of<NicRecord>() {
       {.name = "mac", .member = member<&NicRecord::mac>(), .doc = "MAC address in the guest"},
       {.name = "address", .member = member<&NicRecord::address>(), .doc = "address and prefix in the guest"},
       {.name = "gateway", .member = member<&NicRecord::gateway>(), .doc = "default route of the guest"},
+      {.name = "tapIndex", .member = member<&NicRecord::tap_index>(), .doc = "interface index of the tap at launch"},
   };
   return kRows;
 }
@@ -43,6 +44,10 @@ std::span<const Field> fields_of<Sidecar>() {
       {.name = "launches", .member = member<&Sidecar::launches>(), .doc = "how often a VMM was started"},
       {.name = "launched", .member = member<&Sidecar::launched>(), .doc = "when it was started last"},
       {.name = "syncNonce", .member = member<&Sidecar::sync_nonce>(), .doc = "of the last confirmed sync"},
+      {.name = "ended", .member = member<&Sidecar::ended>(), .doc = "how the last launch ended"},
+      {.name = "restarts", .member = member<&Sidecar::restarts>(), .doc = "launches after an end nobody asked for"},
+      {.name = "failures", .member = member<&Sidecar::failures>(), .doc = "such ends in a row"},
+      {.name = "restartAfter", .member = member<&Sidecar::restart_after>(), .doc = "not launched again before this"},
   };
   return kRows;
 }

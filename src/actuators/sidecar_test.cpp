@@ -29,7 +29,8 @@ Sidecar full() {
                    .tap = "bgrabcdefghij-0",
                    .mac = "02:00:00:00:00:01",
                    .address = "10.1.2.3/24",
-                   .gateway = "10.1.2.1"}};
+                   .gateway = "10.1.2.1",
+                   .tap_index = 42}};
   sidecar.image_digest = "sha256:00";
   sidecar.root_backend = "reflink";
   sidecar.disk_names = {"data"};
@@ -37,6 +38,10 @@ Sidecar full() {
   sidecar.launches = 1ULL << 40U;
   sidecar.launched = WallTime{std::chrono::milliseconds{1'800'000'000'123}};
   sidecar.sync_nonce = "3:abcdef";
+  sidecar.ended = "Crashed";
+  sidecar.restarts = 5;
+  sidecar.failures = 2;
+  sidecar.restart_after = WallTime{std::chrono::seconds{1'800'000'002}};
   return sidecar;
 }
 

@@ -29,8 +29,10 @@ Result<Applied> SimHost::run(const MakeVmDirectory& step) {
 Result<Applied> SimHost::run(const WriteSidecar& step) {
   Vm& vm = vms_[step.sidecar.uid];
   if (!vm.directory) return fail(not_found("writing vm.json: the VM's directory does not exist"));
-  if (vm.sidecar == step.sidecar && vm.sidecar_error.empty()) return Applied::Unchanged;
-  vm.sidecar = step.sidecar;
+  // What a file keeps of it, no more.
+  BGR_TRY(auto kept, decode_sidecar(encode_sidecar(step.sidecar)));
+  if (vm.sidecar == kept && vm.sidecar_error.empty()) return Applied::Unchanged;
+  vm.sidecar = std::move(kept);
   vm.sidecar_error.clear();
   return Applied::Changed;
 }

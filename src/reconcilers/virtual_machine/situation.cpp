@@ -104,7 +104,8 @@ actuators::Sidecar ended_as(actuators::Sidecar sidecar, std::string_view reason,
   sidecar.failures = ran_long ? 1 : sidecar.failures + 1;
   if (sidecar.failures > 1) {
     const auto doublings = std::min<std::uint64_t>(sidecar.failures - 2, 9);
-    sidecar.restart_after = now + std::min<milliseconds>(seconds(1) * (1U << doublings), minutes(5));
+    const auto pause = std::min<milliseconds>(seconds(1) * (1U << doublings), minutes(5));
+    sidecar.restart_after = std::chrono::ceil<seconds>(now + pause);  // what vm.json can keep
   }
   return sidecar;
 }
