@@ -88,8 +88,17 @@ bool JobPool::forget(const JobKey& key) {
   jobs_.erase(found);
   job->forgotten = true;
   job->stop.request_stop();
-  if (std::erase(waiting_, job) == 0 && job->view.state == JobState::Running) stopping_.insert(key);
+  if (std::erase(waiting_, job) == 0 && job->view.state == JobState::Running) stopping_.emplace(key, job);
   return true;
+}
+
+bool JobPool::writes_for(const std::string& owner_uid) {
+  const std::lock_guard lock(mutex_);
+  const auto writes = [&](const auto& entry) {
+    const auto& view = entry.second->view;
+    return entry.first.owner_uid == owner_uid && view.state == JobState::Running && is_heavy(view.spec);
+  };
+  return std::ranges::any_of(jobs_, writes) || std::ranges::any_of(stopping_, writes);
 }
 
 void JobPool::on_finished(std::function<void(const JobKey&)> callback) { on_finished_ = std::move(callback); }

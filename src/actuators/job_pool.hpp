@@ -8,7 +8,6 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <set>
 #include <stop_token>
 #include <string>
 #include <thread>
@@ -49,6 +48,9 @@ class JobPool final : public Jobs {
   bool forget(const JobKey& key) override;
   void on_finished(std::function<void(const JobKey&)> callback) override;
 
+  // A job of this owner that writes files is running, a forgotten one included.
+  bool writes_for(const std::string& owner_uid);
+
  private:
   struct Job {
     JobView view;
@@ -70,7 +72,7 @@ class JobPool final : public Jobs {
   std::mutex mutex_;
   std::condition_variable_any work_there_;
   std::map<JobKey, std::shared_ptr<Job>> jobs_;
-  std::set<JobKey> stopping_;  // forgotten, still running
+  std::map<JobKey, std::shared_ptr<Job>> stopping_;  // forgotten, still running
   std::deque<std::shared_ptr<Job>> waiting_;
   std::size_t heavy_running_ = 0;
   std::vector<std::jthread> threads_;

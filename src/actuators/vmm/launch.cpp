@@ -11,6 +11,8 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
+#include <system_error>
 
 #include "base/files.hpp"
 #include "base/text.hpp"
@@ -20,6 +22,7 @@ namespace banger::actuators::vmm {
 namespace {
 
 constexpr std::string_view kProgram = "qemu-system-x86_64";
+constexpr std::string_view kShim = "banger-shim";
 
 Error unavailable(std::string message) { return {ErrorCode::Unavailable, std::move(message)}; }
 
@@ -81,6 +84,20 @@ Result<std::string> find_qemu(const std::string& configured) {
     if (directory.starts_with('/') && is_program(candidate)) return candidate;
   }
   return fail(unavailable(fmt::format("no {} on PATH: install the package qemu-system-x86", kProgram)));
+}
+
+std::string find_shim(const std::string& configured) {
+  if (!configured.empty()) return configured;
+  std::vector<std::filesystem::path> places;
+  if (const char* libexec = ::getenv("BANGER_LIBEXEC"); libexec != nullptr) places.emplace_back(libexec);
+  std::error_code error;
+  const auto here = std::filesystem::read_symlink("/proc/self/exe", error).parent_path();
+  for (const char* place : {".", "../libexec/banger", "../shim"}) places.push_back(here / place);
+  for (const auto& place : places) {
+    auto candidate = (place / kShim).lexically_normal().native();
+    if (candidate.starts_with('/') && is_program(candidate)) return candidate;
+  }
+  return std::string(kShim);
 }
 
 Result<void> check_launch(const LaunchVmm& step, const std::string& shim_path, const Accelerator& accelerator) {

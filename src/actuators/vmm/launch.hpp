@@ -15,6 +15,10 @@ namespace banger::actuators::vmm {
 // configured, or qemu-system-x86_64 on PATH when that is empty. Unavailable with what to install.
 Result<std::string> find_qemu(const std::string& configured);
 
+// configured; when that is empty, banger-shim in $BANGER_LIBEXEC, beside the running program, in ../libexec/banger of it, or
+// where the build puts it; the bare name when it is nowhere.
+std::string find_shim(const std::string& configured);
+
 // Everything that QEMU would only say in its log: shim, kernel, initrd and disks can be opened, no VMM holds a disk (Busy), taps
 // and KVM can be used.
 Result<void> check_launch(const LaunchVmm& step, const std::string& shim_path, const Accelerator& accelerator);

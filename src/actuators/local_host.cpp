@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "actuators/local_host.hpp"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <mutex>
+#include <set>
+#include <utility>
+#include <variant>
+
+#include "actuators/block/disks.hpp"
+#include "actuators/guest/ssh.hpp"
+#include "actuators/image/build.hpp"
+#include "actuators/image/initrd.hpp"
+#include "actuators/image/kernels.hpp"
+#include "actuators/image/vm_initrd.hpp"
+#include "actuators/job_pool.hpp"
+#include "actuators/net/net_actuator.hpp"
+#include "actuators/vm_files.hpp"
+#include "actuators/vmm/launch.hpp"
+#include "actuators/vmm/machines.hpp"
+#include "base/failpoint.hpp"
+#include "base/files.hpp"
+#include "base/text.hpp"
+
+namespace banger::actuators {
+namespace {
+
+constexpr std::size_t kMaxNics = 8;
+
+// Whoever wants hints says so after the threads that give them have started.
+class HintLine {
+ public:
+  void set(std::function<void(const std::string&)> callback) {
+    const std::lock_guard lock(mutex_);
+    callback_ = std::move(callback);
+  }
+  void operator()(const std::string& uid) const {
+    std::function<void(const std::string&)> callback;
+    {
+      const std::lock_guard lock(mutex_);
+      callback = callback_;
+    }
+    if (callback) callback(uid);
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::function<void(const std::string&)> callback_;
+};
+
+JobRunners runners_for(const LocalHostOptions& options) {
+  const auto& layout = options.layout;
+  JobRunners out;
+  out.build_image = [layout](const BuildImage& job, const std::stop_token& stop) { return image::run(job, layout, stop); };
+  out.build_initrd = [layout, path = options.init_path](const BuildInitrd& job,
+                                                        const std::stop_token& stop) -> Result<std::string> {
+    if (!path.empty()) return image::run(job, layout, path, stop);
+    BGR_TRY(const auto found, image::find_init());
+    return image::run(job, layout, found, stop);
+  };
+  out.make_root_disk = [layout](const MakeRootDisk& job, const std::stop_token& stop) { return block::run(job, layout, stop); };
+  out.make_data_disk = [layout](const MakeDataDisk& job, const std::stop_token& stop) { return block::run(job, layout, stop); };
+  out.sync_guest = [layout](const SyncGuest& job, const std::stop_token& stop) { return guest::run(job, layout, stop); };
+  out.probe_ssh = [layout](const ProbeSsh& job, const std::stop_token& stop) { return guest::run(job, layout, stop); };
+  return out;
+}
+
+std::string read_boot_id() {
+  auto text = read_file("/proc/sys/kernel/random/boot_id", kib(4));
+  if (!text) return {};
+  while (text->ends_with('\n')) text->pop_back();
+  return *std::move(text);
+}
+
+Error busy(std::string message) { return {ErrorCode::Busy, std::move(message)}; }
+
+// What all networks share, read once.
+struct NetFacts {
+  std::vector<LinkView> links;
+  std::vector<NatView> nats;
+  std::vector<RouteView> routes;
+  bool forwarding = false;
+  std::vector<std::string> nameservers;
+};
+
+NetworkView network_view(const NetworkQuery& query, const NetFacts& facts) {
+  NetworkView out;
+  out.uid = query.uid;
+  for (const auto& link : facts.links) {
+    const auto owner = uid_of_alias(link.alias);
+    if (!owner) out.foreign_links.push_back(link.name);
+    if (owner == query.uid || link.name == query.bridge) out.links.push_back(link);
+  }
+  const auto nat = std::ranges::find(facts.nats, nat_table_name(query.uid), &NatView::table);
+  if (nat != facts.nats.end()) out.nat = *nat;
+  out.routes = facts.routes;
+  out.forwarding = facts.forwarding;
+  out.host_nameservers = facts.nameservers;
+  return out;
+}
+
+class LocalHost final : public Host {
+ public:
+  LocalHost(const LocalHostOptions& options, vmm::MachinesOptions machines, Result<std::unique_ptr<net::NetActuator>> net,
+            Clock& clock, Random& random)
+      : layout_(options.layout),
+        random_(random),
+        boot_id_(read_boot_id()),
+        net_(std::move(net)),
+        machines_(std::move(machines), vmm::find_hierarchy(), [this](const std::string& uid) { hint_(uid); }),
+        jobs_(runners_for(options), clock) {
+    jobs_.on_finished([this](const JobKey& key) { hint_(key.owner_uid); });
+  }
+
+  Result<VmView> observe_vm(const std::string& uid, std::size_t nic_count) override;
+  Result<NetworkView> observe_network(const NetworkQuery& query) override;
+  Result<ImageView> observe_image(const ImageQuery& query) override;
+  Result<KernelView> observe_kernel(const KernelQuery& query) override;
+  Result<HostView> observe_all(const std::vector<NetworkQuery>& networks) override;
+  Result<Applied> apply(const Step& step) override;
+  void on_hint(std::function<void(const std::string& uid)> callback) override;
+
+ private:
+  Result<VmView> files_of(const std::string& uid) const;
+  Result<NetFacts> net_facts() const;
+  Result<net::NetActuator*> net() const;
+  Result<Applied> remove(const std::filesystem::path& directory, const std::string& owner);
+
+  Result<Applied> run(const MakeVmDirectory& step) { return guest::apply(step, layout_, random_); }
+  Result<Applied> run(const WriteSidecar& step) { return write_sidecar(step.sidecar, layout_); }
+  Result<Applied> run(const WriteVmInitrd& step);
+  Result<Applied> run(const SyncDisks& step) { return block::apply(step, layout_); }
+  Result<Applied> run(const RemoveVmDirectory& step);
+  Result<Applied> run(const RemoveImageDirectory& step) { return remove(image_dir(layout_, step.image_uid), step.image_uid); }
+  Result<Applied> run(const RemoveKernelDirectory& step) { return remove(kernel_dir(layout_, step.kernel_uid), step.kernel_uid); }
+  template <class NetStep>
+    requires requires(net::NetActuator& actuator, const NetStep& step) { actuator.apply(step); }
+  Result<Applied> run(const NetStep& step) {
+    BGR_TRY(auto* actuator, net());
+    return actuator->apply(step);
+  }
+  template <class VmmStep>
+    requires requires(vmm::Machines& machines, const VmmStep& step) { machines.apply(step); }
+  Result<Applied> run(const VmmStep& step) {
+    return machines_.apply(step);
+  }
+  Result<Applied> run(const StartJob& step);
+  Result<Applied> run(const ForgetJob& step) { return jobs_.forget(step.key) ? Applied::Changed : Applied::Unchanged; }
+
+  Layout layout_;
+  Random& random_;
+  std::string boot_id_;
+  HintLine hint_;
+  Result<std::unique_ptr<net::NetActuator>> net_;
+  vmm::Machines machines_;
+  JobPool jobs_;
+};
+
+Result<net::NetActuator*> LocalHost::net() const {
+  if (!net_) return fail(net_.error());
+  return net_->get();
+}
+
+// What is on disk, and the jobs; links and the VMM are added by whoever has read them.
+Result<VmView> LocalHost::files_of(const std::string& uid) const {
+  VmView view;
+  view.uid = uid;
+  add_sidecar(view, layout_);
+  BGR_TRY(view.disks, block::observe_disks(layout_, uid));
+  view.initrd_config_hash = image::observe_initrd_hash(layout_, uid);
+  view.run_directory_exists = ::access(vm_run_dir(layout_, uid).c_str(), F_OK) == 0;
+  view.boot_id = boot_id_;
+  return view;
+}
+
+Result<VmView> LocalHost::observe_vm(const std::string& uid, std::size_t nic_count) {
+  if (!is_uid(uid)) return fail(invalid(fmt::format("\"{}\" is not a uid", printable(uid))));
+  if (nic_count > kMaxNics) return fail(invalid(fmt::format("{} network interfaces: expected at most {}", nic_count, kMaxNics)));
+  BGR_TRY(auto* actuator, net());
+  BGR_TRY(auto view, files_of(uid));
+  // By name: every tap that a VM of ours can have, also one beyond the interfaces it has now.
+  for (std::size_t i = 0; i < kMaxNics; ++i) {
+    BGR_TRY(auto link, actuator->link(tap_name(uid, i)));
+    if (link) view.links.push_back(*std::move(link));
+  }
+  view.vmm = machines_.observe(uid, vmm::Monitor::Ask);
+  view.jobs = jobs_.observe(uid);
+  return view;
+}
+
+Result<NetFacts> LocalHost::net_facts() const {
+  BGR_TRY(auto* actuator, net());
+  NetFacts out;
+  BGR_TRY(out.links, actuator->links());
+  BGR_TRY(out.nats, actuator->nat_tables());
+  BGR_TRY(out.routes, actuator->routes());
+  BGR_TRY(out.forwarding, actuator->forwarding());
+  out.nameservers = actuator->host_nameservers();
+  return out;
+}
+
+Result<NetworkView> LocalHost::observe_network(const NetworkQuery& query) {
+  if (!is_uid(query.uid)) return fail(invalid(fmt::format("\"{}\" is not a uid", printable(query.uid))));
+  BGR_TRY(const auto facts, net_facts());
+  return network_view(query, facts);
+}
+
+Result<ImageView> LocalHost::observe_image(const ImageQuery& query) {
+  if (!is_uid(query.uid)) return fail(invalid(fmt::format("\"{}\" is not a uid", printable(query.uid))));
+  auto view = image::observe_image_files(layout_, query);
+  view.jobs = jobs_.observe(query.uid);
+  return view;
+}
+
+Result<KernelView> LocalHost::observe_kernel(const KernelQuery& query) {
+  if (!is_uid(query.uid)) return fail(invalid(fmt::format("\"{}\" is not a uid", printable(query.uid))));
+  auto view = image::observe_kernel_files(layout_, query);
+  view.jobs = jobs_.observe(query.uid);
+  return view;
+}
+
+Result<HostView> LocalHost::observe_all(const std::vector<NetworkQuery>& networks) {
+  BGR_TRY(const auto facts, net_facts());
+  const auto directories = vm_directories(layout_);
+  auto uids = directories;
+  for (auto& uid : machines_.cgroup_uids()) uids.insert(std::move(uid));
+  BGR_TRY(auto vmms, machines_.observe_all(uids));
+  HostView out;
+  for (auto& [uid, vmm] : vmms) {
+    BGR_TRY(auto view, files_of(uid));
+    // A group that nothing here knows is another daemon's.
+    if (!directories.contains(uid) && !view.run_directory_exists &&
+        std::ranges::none_of(vmm.processes, &ProcessView::names_socket)) {
+      continue;
+    }
+    view.vmm = std::move(vmm);
+    out.vms.emplace(uid, std::move(view));
+  }
+  std::map<std::string, std::string> owner_of_tap;
+  for (const auto& [uid, view] : out.vms) {
+    for (std::size_t i = 0; i < kMaxNics; ++i) owner_of_tap.emplace(tap_name(uid, i), uid);
+  }
+  for (const auto& link : facts.links) {
+    const auto label = uid_of_alias(link.alias);
+    const auto by_name = owner_of_tap.find(link.name);
+    if (label && out.vms.contains(*label)) out.vms.at(*label).links.push_back(link);
+    if (by_name != owner_of_tap.end() && label != by_name->second) out.vms.at(by_name->second).links.push_back(link);
+  }
+  for (auto& job : jobs_.observe_all()) {
+    if (const auto owner = out.vms.find(job.key.owner_uid); owner != out.vms.end()) owner->second.jobs.push_back(std::move(job));
+  }
+  for (auto& [uid, view] : out.vms) std::ranges::sort(view.links, {}, &LinkView::name);
+  for (const auto& query : networks) out.networks.emplace(query.uid, network_view(query, facts));
+  return out;
+}
+
+Result<Applied> LocalHost::apply(const Step& step) {
+  if (auto stop = failpoint(fmt::format("step.{}.before", name_of(step)))) return fail(*std::move(stop));
+  auto applied = std::visit([this](const auto& each) { return run(each); }, step);
+  if (auto stop = failpoint(fmt::format("step.{}.after", name_of(step)))) return fail(*std::move(stop));
+  return applied;
+}
+
+Result<Applied> LocalHost::run(const WriteVmInitrd& step) {
+  // The daemon's key is among those that the guest admits, from the first guest on.
+  BGR_CHECK(guest::ensure_client_key(layout_, random_));
+  return image::apply(step, layout_);
+}
+
+Result<Applied> LocalHost::run(const RemoveVmDirectory& step) {
+  if (machines_.populated(step.vm_uid)) {
+    return fail(busy(fmt::format("cgroup {} still has processes", cgroup_name(step.vm_uid))));
+  }
+  return remove(vm_dir(layout_, step.vm_uid), step.vm_uid);
+}
+
+Result<Applied> LocalHost::remove(const std::filesystem::path& directory, const std::string& owner) {
+  if (jobs_.writes_for(owner)) return fail(busy(fmt::format("a job still writes in {}", directory.native())));
+  return remove_directory(directory);
+}
+
+Result<Applied> LocalHost::run(const StartJob& step) {
+  BGR_TRY(const bool started, jobs_.start(step.key, step.spec));
+  return started ? Applied::Changed : Applied::Unchanged;
+}
+
+void LocalHost::on_hint(std::function<void(const std::string& uid)> callback) {
+  hint_.set(std::move(callback));
+  if (net_) (void)(*net_)->watch([this](const std::string& uid) { hint_(uid); });  // a resync finds what no hint told
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Host>> make_local_host(const LocalHostOptions& options, Clock& clock, Random& random) {
+  for (const auto& path : {options.layout.state_dir, options.layout.run_dir}) {
+    if (!path.is_absolute())
+      return fail(invalid(fmt::format("directory \"{}\": expected an absolute path", printable(path.native()))));
+  }
+  BGR_TRY(auto accelerator, vmm::choose_accelerator(options.accelerator, vmm::look_at_kvm()));
+  vmm::MachinesOptions machines{options.layout, vmm::find_shim(options.shim_path), options.qemu_path, std::move(accelerator)};
+  return std::make_unique<LocalHost>(options, std::move(machines), net::NetActuator::open(), clock, random);
+}
+
+}  // namespace banger::actuators

@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: Apache-2.0
+// The whole local host in a network namespace of its own, with a program that plays the VMM.
+#include "actuators/local_host.hpp"
+
+#include <doctest/doctest.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <condition_variable>
+#include <filesystem>
+#include <fstream>
+#include <mutex>
+#include <set>
+
+#include "actuators/vmm/fixture.hpp"
+
+using namespace banger;
+using namespace banger::actuators;
+using namespace std::chrono_literals;
+namespace fs = std::filesystem;
+using vmm::test::eventually;
+using vmm::test::fresh_uid;
+
+namespace {
+
+// Once for the program: everything here happens in a namespace that goes with it.
+bool in_own_network() {
+  static const bool done = ::geteuid() == 0 && ::unshare(CLONE_NEWNET) == 0;
+  if (!done) MESSAGE("skipped: a private network namespace needs root");
+  return done;
+}
+
+struct Scene {
+  vmm::test::Directory directory;
+  LocalHostOptions options{.layout = {directory.path / "s", directory.path / "r"},
+                           .shim_path = BANGER_SHIM,
+                           .qemu_path = BANGER_TEST_VMM,
+                           .accelerator = "tcg"};
+  SystemClock clock;
+  SystemRandom random;
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::set<std::string> hints;
+  std::unique_ptr<Host> host = open();
+
+  std::unique_ptr<Host> open() {
+    auto made = make_local_host(options, clock, random);
+    REQUIRE_MESSAGE(made, made.error().message);
+    (*made)->on_hint([this](const std::string& uid) {
+      const std::lock_guard lock(mutex);
+      hints.insert(uid);
+      changed.notify_all();
+    });
+    return *std::move(made);
+  }
+  bool hinted(const std::string& uid) {
+    std::unique_lock lock(mutex);
+    return changed.wait_for(lock, 20s, [&] { return hints.contains(uid); });
+  }
+  Applied apply(const Step& step) const {
+    const auto done = host->apply(step);
+    REQUIRE_MESSAGE(done, describe(step), ": ", done.error().message);
+    return *done;
+  }
+  ErrorCode refusal(const Step& step) const {
+    const auto done = host->apply(step);
+    REQUIRE_FALSE(done);
+    return done.error().code;
+  }
+  [[nodiscard]] VmView view(const std::string& uid) const {
+    auto seen = host->observe_vm(uid, 1);
+    REQUIRE_MESSAGE(seen, seen.error().message);
+    return *std::move(seen);
+  }
+};
+
+// The VM's group is emptied and removed whatever happens to the test.
+struct Vm {
+  vmm::test::Group group;
+  std::string uid = group.uid;
+  Vm() : group(*vmm::find_hierarchy()) {}
+};
+
+Sidecar sidecar_of(const std::string& uid) {
+  Sidecar out;
+  out.uid = uid;
+  out.ns = "default";
+  out.name = "web";
+  out.generation = 3;
+  out.launched_spec.image = "demo";
+  return out;
+}
+
+LaunchVmm launch_of(const Scene& scene, const std::string& uid) {
+  const auto root = root_disk_path(scene.options.layout, uid);
+  std::ofstream(root) << "disk";
+  return {.vm_uid = uid,
+          .vm_name = "web",
+          .memory = mib(128),
+          .kernel_path = BANGER_TEST_VMM,
+          .disks = {{"root", root}},
+          .nics = {{tap_name(uid, 0), mac_of(uid, 0)}}};
+}
+
+}  // namespace
+
+TEST_CASE("wrong options are refused, a machine that lacks everything is not") {
+  SystemClock clock;
+  SystemRandom random;
+  auto made = make_local_host({.layout = {"relative", "/run/x"}}, clock, random);
+  REQUIRE_FALSE(made);
+  CHECK(made.error().message == "directory \"relative\": expected an absolute path");
+  made = make_local_host({.layout = {"/nonexistent/s", "/nonexistent/r"}, .accelerator = "xen"}, clock, random);
+  REQUIRE_FALSE(made);
+  CHECK(made.error().message == "accelerator \"xen\": expected auto, kvm or tcg");
+
+  made = make_local_host({.layout = {"/nonexistent/s", "/nonexistent/r"}, .shim_path = "/no/shim", .qemu_path = "/no/qemu"},
+                         clock, random);
+  REQUIRE(made);
+  const auto uid = fresh_uid();
+  const auto view = (*made)->observe_vm(uid, 1);
+  REQUIRE(view);
+  CHECK_FALSE(view->directory_exists);
+  CHECK(view->boot_id.size() == 36);
+  CHECK_FALSE((*made)->observe_vm("../../etc", 1));
+  CHECK_FALSE((*made)->observe_vm(uid, 9));
+  const auto launched = (*made)->apply(LaunchVmm{.vm_uid = uid});
+  REQUIRE_FALSE(launched);
+  CHECK(launched.error().message == "the configured QEMU /no/qemu is not there or is not a program");
+}
+
+TEST_CASE("a VM is made, observed alike by both ways, ended and gone, step by step, each step once") {
+  if (!in_own_network()) return;
+  Scene scene;
+  const Vm vm;
+  const auto network = fresh_uid();
+  const auto bridge = bridge_name(network);
+  const auto tap = tap_name(vm.uid, 0);
+
+  CHECK(scene.refusal(WriteSidecar{sidecar_of(vm.uid)}) == ErrorCode::NotFound);
+  for (const auto expected : {Applied::Changed, Applied::Unchanged}) {
+    CHECK(scene.apply(MakeVmDirectory{vm.uid, {"10.9.1.2"}}) == expected);
+    CHECK(scene.apply(WriteSidecar{sidecar_of(vm.uid)}) == expected);
+    CHECK(scene.apply(MakeBridge{network, bridge, "10.9.1.1/24"}) == expected);
+    CHECK(scene.apply(WriteNat{network, nat_table_name(network), bridge, "10.9.1.0/24"}) == expected);
+    CHECK(scene.apply(MakeTap{vm.uid, tap, bridge}) == expected);
+    CHECK(scene.apply(StartJob{{vm.uid, "disk-data"}, MakeDataDisk{vm.uid, "data", mib(16)}}) == expected);
+    REQUIRE(eventually([&] { return scene.view(vm.uid).jobs.at(0).state == JobState::Done; }));
+  }
+  CHECK(scene.hinted(vm.uid));
+  CHECK(scene.hinted(network));
+  const auto launch = launch_of(scene, vm.uid);
+  CHECK(scene.apply(launch) == Applied::Changed);
+  CHECK(scene.refusal(launch) == ErrorCode::Busy);
+  REQUIRE(eventually([&] { return scene.view(vm.uid).vmm.vmm.has_value(); }));
+
+  auto view = scene.view(vm.uid);
+  CHECK(view.sidecar == sidecar_of(vm.uid));
+  CHECK(view.sidecar_error.empty());
+  CHECK(view.disks.size() == 2);
+  REQUIRE(view.links.size() == 1);
+  CHECK(view.links[0].master == bridge);
+  CHECK(view.links[0].alias == link_alias(vm.uid));
+  CHECK(view.run_directory_exists);
+  CHECK(view.vmm.monitor == MonitorState::Unreachable);  // the player has no monitor
+  const NetworkQuery query{network, bridge};
+  const auto all = scene.host->observe_all({query});
+  REQUIRE(all);
+  view.vmm.monitor = MonitorState::NotAsked;
+  CHECK(all->vms.at(vm.uid) == view);
+  CHECK(all->networks.at(network) == *scene.host->observe_network(query));
+  CHECK(all->networks.at(network).nat->cidr == "10.9.1.0/24");
+  CHECK(all->networks.at(network).foreign_links == std::vector<std::string>{"lo"});
+
+  CHECK(scene.refusal(RemoveVmDirectory{vm.uid}) == ErrorCode::Busy);
+  CHECK(scene.refusal(RemoveCgroup{vm.uid}) == ErrorCode::Busy);
+  CHECK(scene.refusal(ClearRunDirectory{vm.uid}) == ErrorCode::Busy);
+  CHECK(scene.apply(KillVmm{vm.uid}) == Applied::Changed);
+  REQUIRE(eventually([&] { return !scene.view(vm.uid).vmm.cgroup_populated; }));
+  CHECK(scene.apply(SyncDisks{vm.uid}) == Applied::Changed);
+  for (const auto expected : {Applied::Changed, Applied::Unchanged}) {
+    CHECK(scene.apply(RemoveLink{vm.uid, tap}) == expected);
+    CHECK(scene.apply(RemoveLink{network, bridge}) == expected);
+    CHECK(scene.apply(RemoveNat{network, nat_table_name(network)}) == expected);
+    CHECK(scene.apply(RemoveCgroup{vm.uid}) == expected);
+    CHECK(scene.apply(ClearRunDirectory{vm.uid}) == expected);
+    CHECK(scene.apply(ForgetJob{{vm.uid, "disk-data"}}) == expected);
+    CHECK(scene.apply(RemoveVmDirectory{vm.uid}) == expected);
+  }
+  view = scene.view(vm.uid);
+  view.boot_id.clear();
+  VmView nothing{.uid = vm.uid};
+  nothing.vmm.driver = "qemu";
+  nothing.vmm.accelerator = "tcg";
+  nothing.vmm.accelerator_reason = "configured";
+  nothing.vmm.socket = monitor_socket_path(scene.options.layout, vm.uid);
+  CHECK(view == nothing);
+  CHECK(scene.host->observe_all({})->vms.empty());
+}
+
+TEST_CASE("another daemon's VM on the same machine is none of ours, a new daemon on the same directories sees its own") {
+  if (!in_own_network()) return;
+  Scene scene;
+  Scene other;
+  const Vm vm;
+  scene.apply(MakeVmDirectory{vm.uid, {}});
+  auto launch = launch_of(scene, vm.uid);
+  launch.nics.clear();
+  scene.apply(launch);
+  REQUIRE(eventually([&] { return scene.view(vm.uid).vmm.vmm.has_value(); }));
+  CHECK(other.host->observe_all({})->vms.empty());
+  const auto before = scene.host->observe_all({})->vms.at(vm.uid);
+  scene.host.reset();
+  scene.host = scene.open();
+  CHECK(scene.host->observe_all({})->vms.at(vm.uid) == before);
+
+  // Its directory lost, the VM is still found by what the kernel shows.
+  fs::remove_all(vm_dir(scene.options.layout, vm.uid));
+  CHECK(scene.host->observe_all({})->vms.at(vm.uid).vmm.vmm);
+  scene.apply(KillVmm{vm.uid});
+  CHECK(scene.hinted(vm.uid));
+}
+
+TEST_CASE("a vm.json that cannot be used is told, not taken") {
+  if (!in_own_network()) return;
+  Scene scene;
+  const auto uid = fresh_uid();
+  scene.apply(MakeVmDirectory{uid, {}});
+  const auto path = sidecar_path(scene.options.layout, uid);
+  std::ofstream(path) << "{ not json";
+  CHECK_FALSE(scene.view(uid).sidecar);
+  CHECK_FALSE(scene.view(uid).sidecar_error.empty());
+  std::ofstream(path) << encode_sidecar(sidecar_of(fresh_uid()));
+  CHECK(scene.view(uid).sidecar_error.starts_with("vm.json is that of another VM"));
+  fs::remove(path);
+  fs::create_directory(path);
+  CHECK_FALSE(scene.view(uid).sidecar_error.empty());
+}
+
+TEST_CASE("removing a VM's directory follows no link out of it") {
+  if (!in_own_network()) return;
+  Scene scene;
+  const auto uid = fresh_uid();
+  const auto precious = scene.directory.path / "precious";
+  fs::create_directory(precious);
+  std::ofstream(precious / "file") << "x";
+  scene.apply(MakeVmDirectory{uid, {}});
+  fs::create_directory_symlink(precious, vm_dir(scene.options.layout, uid) / "link");
+  CHECK(scene.apply(RemoveVmDirectory{uid}) == Applied::Changed);
+  CHECK(fs::exists(precious / "file"));
+  fs::create_directory_symlink(precious, vm_dir(scene.options.layout, uid));
+  CHECK_FALSE(scene.view(uid).directory_exists);
+  CHECK(scene.apply(RemoveVmDirectory{uid}) == Applied::Changed);
+  CHECK(fs::exists(precious / "file"));
+}
+
+TEST_CASE("images and kernels are observed with their jobs, and their directories removed") {
+  if (!in_own_network()) return;
+  Scene scene;
+  const auto uid = fresh_uid();
+  const auto source = scene.directory.path / "none.tar";
+  scene.apply(StartJob{{uid, "build"}, BuildImage{.image_uid = uid, .spec = {.path = source}}});
+  CHECK(scene.hinted(uid));
+  const auto seen = scene.host->observe_image({uid, source});
+  REQUIRE(seen);
+  CHECK_FALSE(seen->source.exists);
+  REQUIRE(seen->jobs.size() == 1);
+  CHECK(seen->jobs[0].state == JobState::Failed);
+  CHECK(seen->jobs[0].error->message.find("none.tar") != std::string::npos);
+  fs::create_directories(image_dir(scene.options.layout, uid));
+  CHECK(scene.apply(RemoveImageDirectory{uid}) == Applied::Changed);
+  CHECK(scene.apply(RemoveImageDirectory{uid}) == Applied::Unchanged);
+  CHECK(scene.apply(RemoveKernelDirectory{uid}) == Applied::Unchanged);
+  const auto kernel = scene.host->observe_kernel({uid, BANGER_TEST_VMM});
+  REQUIRE(kernel);
+  CHECK(kernel->kernel.exists);
+  CHECK_FALSE(scene.host->observe_kernel({"no uid", ""}));
+}

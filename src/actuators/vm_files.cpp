@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "actuators/vm_files.hpp"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <system_error>
+
+#include "base/files.hpp"
+#include "base/random.hpp"
+
+namespace banger::actuators {
+namespace {
+
+constexpr Bytes kSidecarLimit = mib(4);
+
+bool is_real_directory(const std::filesystem::path& path) {
+  struct stat info{};
+  return ::lstat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+}  // namespace
+
+void add_sidecar(VmView& view, const Layout& layout) {
+  view.directory_exists = is_real_directory(vm_dir(layout, view.uid));
+  if (!view.directory_exists) return;
+  auto text = read_file(sidecar_path(layout, view.uid), kSidecarLimit);
+  if (!text) {
+    if (text.error().code != ErrorCode::NotFound) view.sidecar_error = std::move(text).error().message;
+    return;
+  }
+  auto sidecar = decode_sidecar(*text);
+  if (!sidecar) {
+    view.sidecar_error = std::move(sidecar).error().message;
+  } else if (sidecar->uid != view.uid) {
+    view.sidecar_error = fmt::format("vm.json is that of another VM ({})", sidecar->uid);
+  } else {
+    view.sidecar = *std::move(sidecar);
+  }
+}
+
+Result<Applied> write_sidecar(const Sidecar& sidecar, const Layout& layout) {
+  const auto directory = vm_dir(layout, sidecar.uid);
+  if (!is_real_directory(directory))
+    return fail(not_found(fmt::format("writing vm.json: there is no directory {}", directory.native())));
+  const auto path = sidecar_path(layout, sidecar.uid);
+  const auto text = encode_sidecar(sidecar);
+  if (const auto old = read_file(path, kSidecarLimit); old && *old == text) return Applied::Unchanged;
+  BGR_CHECK(write_file_durably(path, text, 0600));
+  return Applied::Changed;
+}
+
+Result<Applied> remove_directory(const std::filesystem::path& path) {
+  struct stat info{};
+  if (::lstat(path.c_str(), &info) != 0) {
+    if (errno == ENOENT || errno == ENOTDIR) return Applied::Unchanged;
+    return fail(errno_error(fmt::format("looking at {}", path.native()), errno));
+  }
+  BGR_CHECK(remove_tree(path));
+  BGR_CHECK(fsync_directory(path.parent_path()));
+  return Applied::Changed;
+}
+
+std::set<std::string> vm_directories(const Layout& layout) {
+  std::set<std::string> out;
+  std::error_code error;
+  std::filesystem::directory_iterator it(layout.state_dir / "vms", error);
+  for (; !error && it != std::filesystem::directory_iterator(); it.increment(error)) {
+    auto name = it->path().filename().native();
+    if (is_uid(name)) out.insert(std::move(name));
+  }
+  return out;
+}
+
+}  // namespace banger::actuators
