@@ -31,7 +31,7 @@ struct Database::Handle {
 
 namespace {
 
-// The reasons are measured ones; docs/store.md tells them.
+// The reasons are in docs/store.md.
 rocksdb::Options make_options() {
   rocksdb::Options options;
   options.create_if_missing = true;
