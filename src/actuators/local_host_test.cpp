@@ -14,6 +14,7 @@
 #include <set>
 
 #include "actuators/vmm/fixture.hpp"
+#include "actuators/vmm/launch.hpp"
 
 using namespace banger;
 using namespace banger::actuators;
@@ -220,6 +221,40 @@ TEST_CASE("another daemon's VM on the same machine is none of ours, a new daemon
   CHECK(scene.host->observe_all({})->vms.at(vm.uid).vmm.vmm);
   scene.apply(KillVmm{vm.uid});
   CHECK(scene.hinted(vm.uid));
+}
+
+TEST_CASE("a real QEMU runs on our tap and disks, in its sandbox") {
+  if (!in_own_network()) return;
+  Scene scene;
+  scene.options.qemu_path.clear();
+  scene.host.reset();
+  scene.host = scene.open();
+  const Vm vm;
+  const auto kernels = scene.host->observe_kernel({vm.uid, ""});
+  const auto qemu = vmm::find_qemu("");
+  if (!kernels->kernel.exists || !qemu) {
+    MESSAGE("skipped: needs an installed kernel (linux-image-cloud-amd64) and qemu-system-x86");
+    return;
+  }
+  const auto network = fresh_uid();
+  scene.apply(MakeVmDirectory{vm.uid, {}});
+  scene.apply(MakeBridge{network, bridge_name(network), "10.9.2.1/24"});
+  scene.apply(MakeTap{vm.uid, tap_name(vm.uid, 0), bridge_name(network)});
+  scene.apply(StartJob{{vm.uid, "disk-data"}, MakeDataDisk{vm.uid, "data", mib(16)}});
+  REQUIRE(eventually([&] { return scene.view(vm.uid).jobs.at(0).state == JobState::Done; }));
+  auto launch = launch_of(scene, vm.uid);
+  fs::resize_file(launch.disks[0].path, 1U << 20U);
+  launch.kernel_path = kernels->kernel.path;
+  launch.disks.push_back({"data", data_disk_path(scene.options.layout, vm.uid, "data")});
+  scene.apply(launch);
+  const bool runs = eventually([&] { return scene.view(vm.uid).vmm.monitor == MonitorState::Running; });
+  const auto view = scene.view(vm.uid);
+  CHECK_MESSAGE(runs, view.vmm.exit.value_or(ExitView{}).message);
+  CHECK(view.vmm.accelerator == "tcg");
+  CHECK(scene.refusal(RemoveLink{vm.uid, tap_name(vm.uid, 0)}) == ErrorCode::Busy);
+  scene.apply(KillVmm{vm.uid});
+  REQUIRE(eventually([&] { return !scene.view(vm.uid).vmm.cgroup_populated; }));
+  CHECK(scene.apply(RemoveLink{vm.uid, tap_name(vm.uid, 0)}) == Applied::Changed);
 }
 
 TEST_CASE("a vm.json that cannot be used is told, not taken") {

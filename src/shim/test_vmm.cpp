@@ -12,13 +12,15 @@
 
 namespace {
 
+long number(const char* text) { return std::strtol(text, nullptr, 10); }
+
 // What a program can inherit from whoever started it, one "name=value" a line.
 void report() {
   std::printf("sid=%d pgid=%d ppid=%d\n", ::getsid(0), ::getpgid(0), ::getppid());
   std::string fds;
   if (DIR* dir = ::opendir("/proc/self/fd")) {
     while (const dirent* entry = ::readdir(dir)) {
-      if (entry->d_name[0] != '.' && std::atoi(entry->d_name) != ::dirfd(dir)) fds += std::string(entry->d_name) + ",";
+      if (entry->d_name[0] != '.' && number(entry->d_name) != ::dirfd(dir)) fds += std::string(entry->d_name) + ",";
     }
     ::closedir(dir);
   }
@@ -64,14 +66,14 @@ bool is(const char* act, const char* name, const char*& value) {
 void play(const char* act) {
   const char* value = nullptr;
   if (is(act, "report", value)) report();
-  if (is(act, "flood=", value)) flood(std::atol(value));
+  if (is(act, "flood=", value)) flood(number(value));
   if (is(act, "print=", value)) (void)!::write(1, value, std::strlen(value));
   if (is(act, "error=", value)) (void)!::write(2, value, std::strlen(value));
   if (is(act, "event=", value)) (void)!::write(3, value, std::strlen(value));
   if (is(act, "orphan", value)) orphan();
-  if (is(act, "usleep=", value)) ::usleep(static_cast<unsigned>(std::atol(value)));
-  if (is(act, "signal=", value)) ::raise(std::atoi(value));
-  if (is(act, "exit=", value)) ::_exit(std::atoi(value));
+  if (is(act, "usleep=", value)) ::usleep(static_cast<unsigned>(number(value)));
+  if (is(act, "signal=", value)) ::raise(static_cast<int>(number(value)));
+  if (is(act, "exit=", value)) ::_exit(static_cast<int>(number(value)));
 }
 
 }  // namespace

@@ -7,7 +7,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <array>
 #include <cerrno>
 
@@ -33,10 +32,7 @@ ExitWatcher::~ExitWatcher() {
 void ExitWatcher::watch(const std::string& owner, std::int64_t pid, std::uint64_t start_time_ticks) {
   {
     const std::lock_guard lock(mutex_);
-    if (std::ranges::any_of(watched_,
-                            [&](const auto& entry) { return entry.second.pid == pid && entry.second.owner == owner; })) {
-      return;
-    }
+    if (known_.contains({pid, owner})) return;
   }
   UniqueFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, static_cast<pid_t>(pid), 0)));
   // Looked at after the open: what has this pid and start time now is what the descriptor stands for.
@@ -57,6 +53,7 @@ void ExitWatcher::add(const std::string& owner, std::int64_t pid, UniqueFd pidfd
   event.events = EPOLLIN;
   event.data.u64 = id;
   const int fd = pidfd.get();
+  known_.emplace(pid, owner);
   watched_.emplace(id, Watched{owner, pid, std::move(pidfd)});
   (void)::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event);
 }
@@ -82,6 +79,7 @@ void ExitWatcher::ended(std::uint64_t id) {
     if (found == watched_.end()) return;
     gone = std::move(found->second);
     watched_.erase(found);
+    known_.erase({gone.pid, gone.owner});
   }
   siginfo_t info{};
   (void)::waitid(P_PIDFD, static_cast<id_t>(gone.pidfd.get()), &info, WEXITED | WNOHANG);  // ECHILD: not our child

@@ -6,8 +6,10 @@
 #include <functional>
 #include <map>
 #include <mutex>
+#include <set>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "base/result.hpp"
 #include "base/unique_fd.hpp"
@@ -42,7 +44,8 @@ class ExitWatcher {
   UniqueFd wake_;  // readable: stop
   std::mutex mutex_;
   std::uint64_t next_id_ = 1;
-  std::map<std::uint64_t, Watched> watched_;  // by the id that epoll carries
+  std::map<std::uint64_t, Watched> watched_;              // by the id that epoll carries
+  std::set<std::pair<std::int64_t, std::string>> known_;  // pid and owner of what is watched
   std::thread thread_;
 };
 

@@ -34,7 +34,7 @@ bool is_shim(const Process& process) { return fs::path(executable_path(process.e
 // What a shim was told to run: the word after "--".
 std::string program_of_shim(const Process& shim) {
   const auto separator = std::ranges::find(shim.arguments, "--");
-  return separator == shim.arguments.end() || separator + 1 == shim.arguments.end() ? std::string() : canonical(*(separator + 1));
+  return separator == shim.arguments.end() || separator + 1 == shim.arguments.end() ? std::string() : *(separator + 1);
 }
 
 ProcessView view_of(const Process& process, const std::string& socket, bool in_group) {
@@ -113,7 +113,7 @@ VmmView Machines::observe(const std::string& uid, Monitor monitor) {
   for (const auto pid : view.cgroup_exists ? cgroups_->pids(uid) : std::vector<std::int64_t>{}) {
     if (auto process = read_process(pid)) group.push_back(*std::move(process));
   }
-  add_group(view, uid, group);
+  add_group(view, uid, group, configured_qemu());
   if (!view.vmm) {
     // Only where no VMM is where it belongs is one looked for elsewhere: that costs a look at every process.
     if (const auto found = find_processes(fmt::format("/{}/qmp.sock", short_id(uid)))) {
@@ -135,6 +135,7 @@ Result<std::map<std::string, VmmView>> Machines::observe_all(const std::set<std:
   for (const auto& process : found) by_pid.emplace(process.pid, &process);
   std::map<std::string, VmmView> out;
   std::set<std::int64_t> placed;
+  const auto qemu = configured_qemu();
   for (const auto& uid : uids) {
     auto view = begin_view(uid);
     std::vector<Process> group;
@@ -146,7 +147,7 @@ Result<std::map<std::string, VmmView>> Machines::observe_all(const std::set<std:
         group.push_back(*std::move(process));
       }
     }
-    add_group(view, uid, group);
+    add_group(view, uid, group, qemu);
     out.emplace(uid, std::move(view));
   }
   for (const auto& process : found) {
@@ -168,14 +169,18 @@ VmmView Machines::begin_view(const std::string& uid) const {
   return view;
 }
 
+std::string Machines::configured_qemu() const {
+  const auto found = find_qemu(options_.qemu_path);
+  return found ? canonical(*found) : std::string();
+}
+
 // The VMM is verified when it is in the group, names the socket, and runs the program that is configured, or the one that its
 // shim was told to run (the configuration may have changed since).
-void Machines::add_group(VmmView& view, const std::string& uid, const std::vector<Process>& group) {
-  std::set<std::string> programs;
-  if (const auto qemu = find_qemu(options_.qemu_path)) programs.insert(canonical(*qemu));
+void Machines::add_group(VmmView& view, const std::string& uid, const std::vector<Process>& group, const std::string& qemu) {
+  std::set<std::string> programs{qemu};
   for (const auto& process : group) {
     if (!is_shim(process)) continue;
-    programs.insert(program_of_shim(process));
+    if (auto program = program_of_shim(process); !program.empty() && program != qemu) programs.insert(canonical(program));
     watcher_.watch(uid, process.pid, process.start_time_ticks);
   }
   for (const auto& process : group) {

@@ -51,7 +51,8 @@ class Machines {
 
  private:
   [[nodiscard]] VmmView begin_view(const std::string& uid) const;
-  void add_group(VmmView& view, const std::string& uid, const std::vector<Process>& group);
+  [[nodiscard]] std::string configured_qemu() const;  // canonical path; empty: there is none
+  void add_group(VmmView& view, const std::string& uid, const std::vector<Process>& group, const std::string& qemu);
   static void add_stray(VmmView& view, const Process& process);
   void add_exit(VmmView& view, const std::string& uid) const;
 
