@@ -271,9 +271,7 @@ Result<Applied> LocalHost::run(const WriteVmInitrd& step) {
 }
 
 Result<Applied> LocalHost::run(const RemoveVmDirectory& step) {
-  if (machines_.populated(step.vm_uid)) {
-    return fail(busy(fmt::format("cgroup {} still has processes", cgroup_name(step.vm_uid))));
-  }
+  BGR_CHECK(machines_.check_gone(step.vm_uid));
   return remove(vm_dir(layout_, step.vm_uid), step.vm_uid);
 }
 

@@ -94,9 +94,7 @@ Result<Applied> Machines::apply(const RemoveCgroup& step) {
 }
 
 Result<Applied> Machines::apply(const ClearRunDirectory& step) {
-  if (populated(step.vm_uid)) {
-    return fail({ErrorCode::Busy, fmt::format("cgroup {} still has processes", cgroup_name(step.vm_uid))});
-  }
+  BGR_CHECK(check_gone(step.vm_uid));
   const auto directory = vm_run_dir(options_.layout, step.vm_uid);
   if (::access(directory.c_str(), F_OK) != 0 && errno == ENOENT) return Applied::Unchanged;
   BGR_CHECK(remove_tree(directory));
@@ -104,6 +102,18 @@ Result<Applied> Machines::apply(const ClearRunDirectory& step) {
 }
 
 bool Machines::populated(const std::string& uid) const { return cgroups_ && cgroups_->populated(uid); }
+
+Result<void> Machines::check_gone(const std::string& uid) const {
+  if (populated(uid)) return fail({ErrorCode::Busy, fmt::format("cgroup {} still has processes", cgroup_name(uid))});
+  BGR_TRY(const auto found, find_processes(fmt::format("/{}/qmp.sock", short_id(uid))));
+  const auto socket = monitor_socket_path(options_.layout, uid).native();
+  const auto qemu = configured_qemu();
+  for (const auto& process : found) {
+    if (!names_path(process.arguments, socket) || (!is_shim(process) && executable_path(process.exe) != qemu)) continue;
+    return fail({ErrorCode::Busy, fmt::format("process {} outside the VM's cgroup still runs it", process.pid)});
+  }
+  return {};
+}
 
 std::vector<std::string> Machines::cgroup_uids() const { return cgroups_ ? cgroups_->uids() : std::vector<std::string>{}; }
 

@@ -47,6 +47,8 @@ class Machines {
   Result<std::map<std::string, VmmView>> observe_all(const std::set<std::string>& uids);
 
   [[nodiscard]] bool populated(const std::string& uid) const;
+  // Busy while the group has processes, or a shim or VMM outside it names the VM's socket: what is the VM's must stay then.
+  Result<void> check_gone(const std::string& uid) const;
   [[nodiscard]] std::vector<std::string> cgroup_uids() const;  // every group named like ours, other daemons' included
 
  private:

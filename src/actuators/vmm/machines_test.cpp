@@ -207,6 +207,8 @@ TEST_CASE("a process outside the group that names the socket is shown and is not
     CHECK(test::eventually([&] { return !host.machines->observe(group.uid, Monitor::Leave).processes.empty(); }));
     const auto view = host.machines->observe(group.uid, Monitor::Leave);
     const auto all = host.machines->observe_all({group.uid});
+    std::filesystem::create_directories(vm_run_dir(host.layout, group.uid));
+    const auto cleared = host.machines->apply(ClearRunDirectory{group.uid});
     ::kill(static_cast<pid_t>(stray->pid), SIGKILL);
     siginfo_t info{};
     ::waitid(P_PIDFD, static_cast<id_t>(stray->pidfd.get()), &info, WEXITED);
@@ -215,6 +217,9 @@ TEST_CASE("a process outside the group that names the socket is shown and is not
     CHECK_FALSE(view.processes[0].in_cgroup);
     CHECK_FALSE(view.vmm);
     CHECK(all->at(group.uid) == view);
+    REQUIRE_FALSE(cleared);  // nothing is taken from under it
+    CHECK(cleared.error().code == ErrorCode::Busy);
+    CHECK(host.machines->apply(ClearRunDirectory{group.uid}) == Applied::Changed);
   });
 }
 
