@@ -11,7 +11,7 @@
 namespace banger::api::schema {
 namespace {
 
-constexpr std::size_t kMaxAnnotations = 256 * 1024;  // of keys and values together, as in Kubernetes
+constexpr std::size_t kMaxAnnotations = std::size_t{256} * 1024;  // of keys and values together, as in Kubernetes
 
 std::string show_number(const Field& field, std::int64_t number) {
   if (field.member.type().shape == Shape::Quantity) return format_quantity(Bytes{static_cast<std::uint64_t>(number)});

@@ -26,7 +26,7 @@ void shorten(std::vector<Refusal>& refusals) {
   refusals.resize(kMaxRefusals + 1);
 }
 
-Decoded<Object> decode_tree(const std::optional<schema::Node>& root, std::vector<Refusal> refusals) {
+Decoded<Object> decode_tree(const std::optional<schema::TreeNode>& root, std::vector<Refusal> refusals) {
   Decoded<Object> decoded{.refusals = std::move(refusals)};
   if (!root) return decoded;
   if (auto object = schema::decode_document(*root, schema::Writer::Client, decoded.refusals)) decoded.value = *std::move(object);

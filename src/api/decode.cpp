@@ -22,12 +22,12 @@ std::string did_you_mean(std::string_view word, std::span<const std::string_view
 
 }  // namespace
 
-const Entry* find_entry(const Node& map, std::string_view key) {
+const Entry* find_entry(const TreeNode& map, std::string_view key) {
   const auto found = std::ranges::find(map.entries, key, &Entry::key);
   return found == map.entries.end() ? nullptr : &*found;
 }
 
-void Decoder::refuse(const Node& node, std::string_view path, std::string_view reason, std::string message) {
+void Decoder::refuse(const TreeNode& node, std::string_view path, std::string_view reason, std::string message) {
   refusals_.push_back({.line = node.line,
                        .column = node.column,
                        .field = std::string(path),
@@ -44,9 +44,9 @@ void Decoder::refuse_unknown(const Entry& entry, std::span<const std::string_vie
                        .message = "unknown field" + did_you_mean(entry.key, known)});
 }
 
-void Decoder::read_fields(const Node& node, std::span<const Field> fields, void* owner, std::string_view path) {
-  if (node.type == Node::Type::Refused) return;
-  if (node.type != Node::Type::Map) {
+void Decoder::read_fields(const TreeNode& node, std::span<const Field> fields, void* owner, std::string_view path) {
+  if (node.type == TreeNode::Type::Refused) return;
+  if (node.type != TreeNode::Type::Map) {
     refuse(node, path, "FieldValueTypeInvalid", fmt::format("must be a map, is {}", described(node)));
     return;
   }
@@ -65,14 +65,14 @@ void Decoder::read_fields(const Node& node, std::span<const Field> fields, void*
   }
 }
 
-void Decoder::read_field(const Node& node, const Field& field, void* owner, std::string_view path) {
+void Decoder::read_field(const TreeNode& node, const Field& field, void* owner, std::string_view path) {
   const auto here = join_path(path, field.name);
   if (field.server_owned && writer_ == Writer::Manifest) {
     refuse({.line = 0}, here, "FieldValueForbidden", "is set by bangerd and cannot stand in a manifest; remove it");
     return;
   }
-  if (node.type == Node::Type::Refused) return;
-  if (node.type == Node::Type::Null) {
+  if (node.type == TreeNode::Type::Refused) return;
+  if (node.type == TreeNode::Type::Null) {
     read_absent(field, owner, path);
     return;
   }
@@ -83,9 +83,9 @@ void Decoder::read_absent(const Field& field, void* owner, std::string_view path
   if (writer_ == Writer::Stored || (field.server_owned && writer_ == Writer::Manifest)) return;
   const auto& type = field.member.type();
   if (type.shape == Shape::Struct && !field.member.optional) {
-    static const Node kNothing = [] {
-      Node node;
-      node.type = Node::Type::Map;
+    static const TreeNode kNothing = [] {
+      TreeNode node;
+      node.type = TreeNode::Type::Map;
       return node;
     }();
     if (!field.server_owned) read_fields(kNothing, type.fields(), field.member.make(owner), join_path(path, field.name));
@@ -99,8 +99,8 @@ void Decoder::read_absent(const Field& field, void* owner, std::string_view path
   if (!filled) refuse({}, join_path(path, field.name), "FieldValueRequired", "is required");
 }
 
-void Decoder::read_value(const Node& node, const Field& field, const Type& type, void* target, const std::string& path) {
-  if (node.type == Node::Type::Refused) return;
+void Decoder::read_value(const TreeNode& node, const Field& field, const Type& type, void* target, const std::string& path) {
+  if (node.type == TreeNode::Type::Refused) return;
   switch (type.shape) {
     case Shape::Text:
       return read_text(node, *static_cast<std::string*>(target), path);
@@ -115,19 +115,19 @@ void Decoder::read_value(const Node& node, const Field& field, const Type& type,
   }
 }
 
-void Decoder::read_text(const Node& node, std::string& target, const std::string& path) {
+void Decoder::read_text(const TreeNode& node, std::string& target, const std::string& path) {
   // In YAML people write names, versions and dates without quotes; only what every reader takes for something else is refused.
-  if (node.type == Node::Type::Text || (node.type == Node::Type::Number && node.plain)) {
+  if (node.type == TreeNode::Type::Text || (node.type == TreeNode::Type::Number && node.plain)) {
     target = node.text;
     return;
   }
-  const bool quotable = node.plain && (node.type == Node::Type::Boolean || node.type == Node::Type::Null);
+  const bool quotable = node.plain && (node.type == TreeNode::Type::Boolean || node.type == TreeNode::Type::Null);
   refuse(node, path, "FieldValueTypeInvalid",
          fmt::format("must be a string, is {}{}", described(node), quotable ? "; put it in quotes" : ""));
 }
 
-void Decoder::read_list(const Node& node, const Field& field, const Type& type, void* target, const std::string& path) {
-  if (node.type != Node::Type::List) {
+void Decoder::read_list(const TreeNode& node, const Field& field, const Type& type, void* target, const std::string& path) {
+  if (node.type != TreeNode::Type::List) {
     refuse(node, path, "FieldValueTypeInvalid", fmt::format("must be a list, is {}", described(node)));
     return;
   }
@@ -136,8 +136,8 @@ void Decoder::read_list(const Node& node, const Field& field, const Type& type, 
   }
 }
 
-void Decoder::read_map(const Node& node, std::map<std::string, std::string>& target, const std::string& path) {
-  if (node.type != Node::Type::Map) {
+void Decoder::read_map(const TreeNode& node, std::map<std::string, std::string>& target, const std::string& path) {
+  if (node.type != TreeNode::Type::Map) {
     refuse(node, path, "FieldValueTypeInvalid", fmt::format("must be a map of strings, is {}", described(node)));
     return;
   }
@@ -146,7 +146,7 @@ void Decoder::read_map(const Node& node, std::map<std::string, std::string>& tar
   }
 }
 
-void Decoder::read_number(const Node& node, const Field& field, const Type& type, void* target, const std::string& path) {
+void Decoder::read_number(const TreeNode& node, const Field& field, const Type& type, void* target, const std::string& path) {
   const auto number = number_of(node, field, type, path);
   if (!number) return;
   if (*number < type.lowest || *number > type.highest) {
@@ -156,8 +156,9 @@ void Decoder::read_number(const Node& node, const Field& field, const Type& type
   type.write(target, *number);
 }
 
-std::optional<std::int64_t> Decoder::number_of(const Node& node, const Field& field, const Type& type, const std::string& path) {
-  const bool scalar = node.type == Node::Type::Text || node.type == Node::Type::Number;
+std::optional<std::int64_t> Decoder::number_of(const TreeNode& node, const Field& field, const Type& type,
+                                               const std::string& path) {
+  const bool scalar = node.type == TreeNode::Type::Text || node.type == TreeNode::Type::Number;
   switch (type.shape) {
     case Shape::Enum:
       return spelling_of(node, type, path);
@@ -169,7 +170,7 @@ std::optional<std::int64_t> Decoder::number_of(const Node& node, const Field& fi
       return std::nullopt;
     }
     case Shape::Time: {
-      const auto time = node.type == Node::Type::Text ? parse_time(node.text) : std::nullopt;
+      const auto time = node.type == TreeNode::Type::Text ? parse_time(node.text) : std::nullopt;
       if (time) return time->time_since_epoch().count();
       refuse(node, path, "FieldValueTypeInvalid",
              fmt::format("must be a time such as 2030-01-31T12:00:00Z, is {}", described(node)));
@@ -182,9 +183,9 @@ std::optional<std::int64_t> Decoder::number_of(const Node& node, const Field& fi
   return std::nullopt;
 }
 
-std::optional<std::int64_t> Decoder::integer_of(const Node& node, const Field& field, const std::string& path) {
+std::optional<std::int64_t> Decoder::integer_of(const TreeNode& node, const Field& field, const std::string& path) {
   if (field.format == Format::FileMode) return mode_of(node, path);
-  const auto wanted = field.format == Format::DecimalText ? Node::Type::Text : Node::Type::Number;
+  const auto wanted = field.format == Format::DecimalText ? TreeNode::Type::Text : TreeNode::Type::Number;
   const std::string_view text = node.text;
   const auto digits = text.starts_with('-') ? text.substr(1) : text;
   const bool leading_zero = digits.size() > 1 && digits.starts_with('0');
@@ -197,11 +198,11 @@ std::optional<std::int64_t> Decoder::integer_of(const Node& node, const Field& f
       return std::nullopt;
     }
   }
-  if (wanted == Node::Type::Text) {
+  if (wanted == TreeNode::Type::Text) {
     refuse(node, path, "FieldValueTypeInvalid", fmt::format("must be a string of decimal digits, is {}", described(node)));
   } else {
     const bool quoted =
-        node.type == Node::Type::Text && !digits.empty() && digits.find_first_not_of("0123456789") == std::string_view::npos;
+        node.type == TreeNode::Type::Text && !digits.empty() && digits.find_first_not_of("0123456789") == std::string_view::npos;
     refuse(node, path, "FieldValueTypeInvalid",
            fmt::format("must be a whole number, is {}{}", described(node),
                        quoted ? "; remove the quotes" : (leading_zero ? "; remove the leading zero" : "")));
@@ -209,14 +210,14 @@ std::optional<std::int64_t> Decoder::integer_of(const Node& node, const Field& f
   return std::nullopt;
 }
 
-std::optional<std::int64_t> Decoder::mode_of(const Node& node, const std::string& path) {
+std::optional<std::int64_t> Decoder::mode_of(const TreeNode& node, const std::string& path) {
   // JSON has no octal numbers: there a number is the mode itself, as in Kubernetes.
-  if (node.type == Node::Type::Number && !node.plain) {
+  if (node.type == TreeNode::Type::Number && !node.plain) {
     std::int64_t number = 0;
     const auto* end = node.text.data() + node.text.size();
     if (const auto read = std::from_chars(node.text.data(), end, number); read.ec == std::errc{} && read.ptr == end)
       return number;
-  } else if (node.type == Node::Type::Number || node.type == Node::Type::Text) {
+  } else if (node.type == TreeNode::Type::Number || node.type == TreeNode::Type::Text) {
     if (const auto mode = parse_mode(node.text)) return mode;
   }
   refuse(node, path, "FieldValueInvalid",
@@ -224,16 +225,16 @@ std::optional<std::int64_t> Decoder::mode_of(const Node& node, const std::string
   return std::nullopt;
 }
 
-std::optional<std::int64_t> Decoder::spelling_of(const Node& node, const Type& type, const std::string& path) {
+std::optional<std::int64_t> Decoder::spelling_of(const TreeNode& node, const Type& type, const std::string& path) {
   const auto spellings = type.spellings();
-  if (node.type == Node::Type::Text) {
+  if (node.type == TreeNode::Type::Text) {
     const auto found = std::ranges::find(spellings, node.text);
     if (found != spellings.end()) return found - spellings.begin();
   }
-  const auto hint = node.type == Node::Type::Text ? did_you_mean(node.text, spellings) : std::string{};
+  const auto hint = node.type == TreeNode::Type::Text ? did_you_mean(node.text, spellings) : std::string{};
   refuse(node, path, "FieldValueNotSupported",
          fmt::format("must be one of {}, is {}{}", fmt::join(spellings, ", "),
-                     node.type == Node::Type::Text ? shown(node.text) : described(node), hint));
+                     node.type == TreeNode::Type::Text ? shown(node.text) : described(node), hint));
   return std::nullopt;
 }
 

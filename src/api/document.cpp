@@ -26,15 +26,15 @@ const Field& meta_field() {
 }
 
 // apiVersion and kind; nothing when it cannot be told what the rest should look like.
-const KindInfo* read_kind(const Node& root, Writer writer, Decoder& decoder) {
-  const auto text_at = [&](std::string_view name) -> const Node* {
+const KindInfo* read_kind(const TreeNode& root, Writer writer, Decoder& decoder) {
+  const auto text_at = [&](std::string_view name) -> const TreeNode* {
     const auto* entry = find_entry(root, name);
-    if (entry == nullptr || entry->value.type == Node::Type::Null) {
+    if (entry == nullptr || entry->value.type == TreeNode::Type::Null) {
       decoder.refuse({}, name, "FieldValueRequired", "is required");
       return nullptr;
     }
-    if (entry->value.type == Node::Type::Text) return &entry->value;
-    if (entry->value.type != Node::Type::Refused) {
+    if (entry->value.type == TreeNode::Type::Text) return &entry->value;
+    if (entry->value.type != TreeNode::Type::Refused) {
       decoder.refuse(entry->value, name, "FieldValueTypeInvalid",
                      fmt::format("must be a string, is {}", described(entry->value)));
     }
@@ -65,7 +65,7 @@ const KindInfo* read_kind(const Node& root, Writer writer, Decoder& decoder) {
   return version == nullptr ? nullptr : found;
 }
 
-void read_body(const Node& root, Object& object, Decoder& decoder) {
+void read_body(const TreeNode& root, Object& object, Decoder& decoder) {
   const auto fields = body_fields(kind_of(object));
   auto* body = body_address(object.body);
   for (const auto& entry : root.entries) {
@@ -123,11 +123,11 @@ std::string_view take_segment(std::string_view& path) {
   return segment;
 }
 
-const Node& nearest_node(const Node& root, std::string_view path) {
+const TreeNode& nearest_node(const TreeNode& root, std::string_view path) {
   const auto* node = &root;
   while (!path.empty()) {
     const auto segment = take_segment(path);
-    if (node->type == Node::Type::List) {
+    if (node->type == TreeNode::Type::List) {
       std::size_t index = 0;
       std::from_chars(segment.data(), segment.data() + segment.size(), index);
       if (index >= node->items.size()) return *node;
@@ -141,13 +141,13 @@ const Node& nearest_node(const Node& root, std::string_view path) {
   return *node;
 }
 
-json::value written(const Node& node, const Type& type, const Field* field, const void* value);
+json::value written(const TreeNode& node, const Type& type, const Field* field, const void* value);
 
-json::object written_fields(const Node& node, std::span<const Field> fields, const void* owner) {
+json::object written_fields(const TreeNode& node, std::span<const Field> fields, const void* owner) {
   std::map<std::string_view, json::value> sorted;
   for (const auto& entry : node.entries) {
     const auto field = std::ranges::find(fields, entry.key, &Field::name);
-    if (field == fields.end() || entry.value.type == Node::Type::Null) continue;
+    if (field == fields.end() || entry.value.type == TreeNode::Type::Null) continue;
     const auto* value = field->member.get(owner);
     if (value != nullptr) sorted.emplace(field->name, written(entry.value, field->member.type(), &*field, value));
   }
@@ -156,7 +156,7 @@ json::object written_fields(const Node& node, std::span<const Field> fields, con
   return object;
 }
 
-json::value written(const Node& node, const Type& type, const Field* field, const void* value) {
+json::value written(const TreeNode& node, const Type& type, const Field* field, const void* value) {
   if (type.shape == Shape::Struct) return written_fields(node, type.fields(), value);
   if (type.shape != Shape::List || type.element().shape != Shape::Struct) return encode_value(type, field, value);
   json::array list;
@@ -168,12 +168,12 @@ json::value written(const Node& node, const Type& type, const Field* field, cons
 
 }  // namespace
 
-std::optional<Object> decode_document(const Node& root, Writer writer, std::vector<Refusal>& refusals) {
+std::optional<Object> decode_document(const TreeNode& root, Writer writer, std::vector<Refusal>& refusals) {
   std::vector<Refusal> found;
   Decoder decoder(writer, found);
   std::optional<Object> object;
-  if (root.type != Node::Type::Map) {
-    if (root.type != Node::Type::Refused) {
+  if (root.type != TreeNode::Type::Map) {
+    if (root.type != TreeNode::Type::Refused) {
       decoder.refuse(root, "", "FieldValueTypeInvalid", fmt::format("a document must be a map, is {}", described(root)));
     }
   } else if (const auto* kind = read_kind(root, writer, decoder)) {
@@ -190,7 +190,7 @@ std::optional<Object> decode_document(const Node& root, Writer writer, std::vect
   return object;
 }
 
-void place(const Node& root, std::vector<Refusal>& refusals) {
+void place(const TreeNode& root, std::vector<Refusal>& refusals) {
   for (auto& refusal : refusals) {
     if (refusal.line != 0) continue;
     const auto& node = nearest_node(root, refusal.field);
@@ -200,7 +200,7 @@ void place(const Node& root, std::vector<Refusal>& refusals) {
   std::ranges::stable_sort(refusals, {}, [](const Refusal& refusal) { return std::pair(refusal.line, refusal.column); });
 }
 
-std::string canonical_text(const Node& root, const Object& object) {
+std::string canonical_text(const TreeNode& root, const Object& object) {
   const auto kind = info(kind_of(object)).name;
   json::object out;
   out["apiVersion"] = json::string_view(kApiVersion.data(), kApiVersion.size());

@@ -62,21 +62,21 @@ std::string valid_utf8(std::string_view text) {
   return out;
 }
 
-std::string described(const Node& node) {
+std::string described(const TreeNode& node) {
   switch (node.type) {
-    case Node::Type::Null:
+    case TreeNode::Type::Null:
       return "null";
-    case Node::Type::Boolean:
+    case TreeNode::Type::Boolean:
       return fmt::format("the boolean {}", printable(node.text));
-    case Node::Type::Number:
+    case TreeNode::Type::Number:
       return fmt::format("the number {}", printable(std::string_view(node.text).substr(0, 40)));
-    case Node::Type::Text:
+    case TreeNode::Type::Text:
       return fmt::format("the text {}", shown(node.text));
-    case Node::Type::List:
+    case TreeNode::Type::List:
       return "a list";
-    case Node::Type::Map:
+    case TreeNode::Type::Map:
       return "a map";
-    case Node::Type::Refused:
+    case TreeNode::Type::Refused:
       break;
   }
   return "refused";

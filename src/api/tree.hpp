@@ -15,7 +15,7 @@ namespace banger::api::schema {
 
 struct Entry;
 
-struct Node {
+struct TreeNode {
   // Refused: already reported; whoever meets it says nothing more.
   enum class Type { Null, Boolean, Number, Text, List, Map, Refused };
 
@@ -24,7 +24,7 @@ struct Node {
   std::size_t line = 0;
   std::size_t column = 0;
   std::string text;  // of a scalar, as it was written
-  std::vector<Node> items;
+  std::vector<TreeNode> items;
   std::vector<Entry> entries;  // in the order of the text, keys unique
 };
 
@@ -32,7 +32,7 @@ struct Entry {
   std::string key;
   std::size_t line = 0;
   std::size_t column = 0;
-  Node value;
+  TreeNode value;
 };
 
 inline constexpr std::size_t kMaxDepth = 32;
@@ -41,13 +41,13 @@ inline constexpr std::size_t kMaxNodes = 20'000;
 enum class Duplicates { Refused, LastWins };
 
 // The tree of a JSON text; refusals gets what is wrong with it, and nothing is returned when it cannot be read at all.
-std::optional<Node> tree_of_json(std::string_view text, Duplicates duplicates, std::vector<Refusal>& refusals);
+std::optional<TreeNode> tree_of_json(std::string_view text, Duplicates duplicates, std::vector<Refusal>& refusals);
 // The tree of a value. Depth beyond kMaxDepth is refused.
-std::optional<Node> tree_of_json(const boost::json::value& value, std::vector<Refusal>& refusals);
+std::optional<TreeNode> tree_of_json(const boost::json::value& value, std::vector<Refusal>& refusals);
 
 // One document of a YAML file.
 struct YamlDocument {
-  Node root;
+  TreeNode root;
   std::size_t line = 1;
   std::vector<Refusal> refusals;
 };
@@ -65,6 +65,6 @@ std::optional<BadByte> find_bad_byte(std::string_view text);
 std::string valid_utf8(std::string_view text);
 
 // What stands there, for messages: "a map", "the number 7", "the text \"abc\"".
-std::string described(const Node& node);
+std::string described(const TreeNode& node);
 
 }  // namespace banger::api::schema

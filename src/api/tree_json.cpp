@@ -16,7 +16,7 @@ namespace {
 namespace json = boost::json;
 
 struct Open {
-  Node node;
+  TreeNode node;
   std::string key;  // of the entry whose value comes next
   std::unordered_set<std::string> keys;
   bool skip_value = false;
@@ -27,17 +27,17 @@ class TreeHandler {
  public:
   static constexpr std::size_t max_object_size = kMaxNodes;
   static constexpr std::size_t max_array_size = kMaxNodes;
-  static constexpr std::size_t max_key_size = 64 * 1024;
-  static constexpr std::size_t max_string_size = 4 * 1024 * 1024;
+  static constexpr std::size_t max_key_size = std::size_t{64} * 1024;
+  static constexpr std::size_t max_string_size = std::size_t{4} * 1024 * 1024;
 
   TreeHandler(Duplicates duplicates, std::vector<Refusal>& refusals) : duplicates_(duplicates), refusals_(refusals) {}
 
-  Node take() { return std::move(root_); }
+  TreeNode take() { return std::move(root_); }
 
   bool on_document_begin(json::error_code&) { return true; }
   bool on_document_end(json::error_code&) { return true; }
-  bool on_object_begin(json::error_code&) { return open(Node::Type::Map); }
-  bool on_array_begin(json::error_code&) { return open(Node::Type::List); }
+  bool on_object_begin(json::error_code&) { return open(TreeNode::Type::Map); }
+  bool on_array_begin(json::error_code&) { return open(TreeNode::Type::List); }
   bool on_object_end(std::size_t, json::error_code&) { return close(); }
   bool on_array_end(std::size_t, json::error_code&) { return close(); }
 
@@ -63,7 +63,7 @@ class TreeHandler {
   }
   bool on_string(json::string_view part, std::size_t, json::error_code&) {
     text_.append(part.data(), part.size());
-    return scalar(Node::Type::Text, std::exchange(text_, {}));
+    return scalar(TreeNode::Type::Text, std::exchange(text_, {}));
   }
   bool on_number_part(json::string_view part, json::error_code&) {
     text_.append(part.data(), part.size());
@@ -72,13 +72,13 @@ class TreeHandler {
   bool on_int64(std::int64_t, json::string_view part, json::error_code&) { return number(part); }
   bool on_uint64(std::uint64_t, json::string_view part, json::error_code&) { return number(part); }
   bool on_double(double, json::string_view part, json::error_code&) { return number(part); }
-  bool on_bool(bool value, json::error_code&) { return scalar(Node::Type::Boolean, value ? "true" : "false"); }
-  bool on_null(json::error_code&) { return scalar(Node::Type::Null, "null"); }
+  bool on_bool(bool value, json::error_code&) { return scalar(TreeNode::Type::Boolean, value ? "true" : "false"); }
+  bool on_null(json::error_code&) { return scalar(TreeNode::Type::Null, "null"); }
   bool on_comment_part(json::string_view, json::error_code&) { return true; }
   bool on_comment(json::string_view, json::error_code&) { return true; }
 
  private:
-  bool open(Node::Type type) {
+  bool open(TreeNode::Type type) {
     stack_.emplace_back();
     stack_.back().node.type = type;
     return true;
@@ -90,21 +90,21 @@ class TreeHandler {
   }
   bool number(json::string_view part) {
     text_.append(part.data(), part.size());
-    return scalar(Node::Type::Number, std::exchange(text_, {}));
+    return scalar(TreeNode::Type::Number, std::exchange(text_, {}));
   }
-  bool scalar(Node::Type type, std::string text) {
-    Node node;
+  bool scalar(TreeNode::Type type, std::string text) {
+    TreeNode node;
     node.type = type;
     node.text = std::move(text);
     return add(std::move(node));
   }
-  bool add(Node node) {
+  bool add(TreeNode node) {
     if (stack_.empty()) {
       root_ = std::move(node);
       return true;
     }
     auto& top = stack_.back();
-    if (top.node.type == Node::Type::List) {
+    if (top.node.type == TreeNode::Type::List) {
       top.node.items.push_back(std::move(node));
     } else if (!top.skip_value) {
       top.node.entries.push_back({.key = top.key, .value = std::move(node)});
@@ -116,8 +116,8 @@ class TreeHandler {
     std::string text;
     for (std::size_t i = 0; i + 1 < stack_.size(); ++i) {
       const auto& level = stack_[i];
-      text += level.node.type == Node::Type::List ? fmt::format("[{}]", level.node.items.size()) : printable(level.key);
-      if (stack_[i + 1].node.type == Node::Type::Map) text += '.';
+      text += level.node.type == TreeNode::Type::List ? fmt::format("[{}]", level.node.items.size()) : printable(level.key);
+      if (stack_[i + 1].node.type == TreeNode::Type::Map) text += '.';
     }
     return text;
   }
@@ -126,7 +126,7 @@ class TreeHandler {
   std::vector<Refusal>& refusals_;
   std::vector<Open> stack_;
   std::string text_;
-  Node root_;
+  TreeNode root_;
 };
 
 std::string sentence_of(const json::error_code& error) {
@@ -137,28 +137,28 @@ std::string sentence_of(const json::error_code& error) {
   return fmt::format("is not JSON: {}", error.message());
 }
 
-bool build(const json::value& value, std::size_t depth, Node& node) {
+bool build(const json::value& value, std::size_t depth, TreeNode& node) {
   if (depth > kMaxDepth) return false;
   switch (value.kind()) {
     case json::kind::object:
-      node.type = Node::Type::Map;
+      node.type = TreeNode::Type::Map;
       for (const auto& [key, child] : value.get_object()) {
         node.entries.push_back({.key = std::string(key)});
         if (!build(child, depth + 1, node.entries.back().value)) return false;
       }
       return true;
     case json::kind::array:
-      node.type = Node::Type::List;
+      node.type = TreeNode::Type::List;
       for (const auto& child : value.get_array()) {
         if (!build(child, depth + 1, node.items.emplace_back())) return false;
       }
       return true;
     case json::kind::string:
-      node.type = Node::Type::Text;
+      node.type = TreeNode::Type::Text;
       node.text = std::string(value.get_string());
       return true;
     case json::kind::bool_:
-      node.type = Node::Type::Boolean;
+      node.type = TreeNode::Type::Boolean;
       node.text = value.get_bool() ? "true" : "false";
       return true;
     case json::kind::null:
@@ -173,13 +173,13 @@ bool build(const json::value& value, std::size_t depth, Node& node) {
       node.text = fmt::format("{}", value.get_double());
       break;
   }
-  node.type = Node::Type::Number;
+  node.type = TreeNode::Type::Number;
   return true;
 }
 
 }  // namespace
 
-std::optional<Node> tree_of_json(std::string_view text, Duplicates duplicates, std::vector<Refusal>& refusals) {
+std::optional<TreeNode> tree_of_json(std::string_view text, Duplicates duplicates, std::vector<Refusal>& refusals) {
   json::parse_options options;
   options.max_depth = kMaxDepth;
   json::basic_parser<TreeHandler> parser(options, duplicates, refusals);
@@ -193,8 +193,8 @@ std::optional<Node> tree_of_json(std::string_view text, Duplicates duplicates, s
   return parser.handler().take();
 }
 
-std::optional<Node> tree_of_json(const json::value& value, std::vector<Refusal>& refusals) {
-  Node root;
+std::optional<TreeNode> tree_of_json(const json::value& value, std::vector<Refusal>& refusals) {
+  TreeNode root;
   if (build(value, 1, root)) return root;
   refusals.push_back({.reason = "Syntax", .message = fmt::format("nested deeper than {} levels", kMaxDepth)});
   return std::nullopt;

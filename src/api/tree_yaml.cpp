@@ -20,7 +20,7 @@
 namespace banger::api::schema {
 namespace {
 
-constexpr std::size_t kMaxText = 128 * 1024;
+constexpr std::size_t kMaxText = std::size_t{128} * 1024;
 // yaml-cpp's scanner looks ahead over brackets before it reports the first of them, at some 250 bytes each; what no sane file
 // holds is refused before it runs. Brackets inside strings count here too, so the limits are far above kMaxDepth.
 constexpr std::size_t kMaxOpenBrackets = 512;
@@ -76,12 +76,12 @@ bool is_number(std::string_view text) {
 }
 
 // What YAML 1.2's core schema makes of a scalar without quotes. So `no` and `on` are texts, as people mean them.
-Node::Type plain_type(std::string_view text) {
+TreeNode::Type plain_type(std::string_view text) {
   static constexpr std::array<std::string_view, 5> kNulls{"", "~", "null", "Null", "NULL"};
   static constexpr std::array<std::string_view, 6> kBooleans{"true", "True", "TRUE", "false", "False", "FALSE"};
-  if (std::ranges::find(kNulls, text) != kNulls.end()) return Node::Type::Null;
-  if (std::ranges::find(kBooleans, text) != kBooleans.end()) return Node::Type::Boolean;
-  return is_number(text) || text == ".nan" || text == ".NaN" || text == ".NAN" ? Node::Type::Number : Node::Type::Text;
+  if (std::ranges::find(kNulls, text) != kNulls.end()) return TreeNode::Type::Null;
+  if (std::ranges::find(kBooleans, text) != kBooleans.end()) return TreeNode::Type::Boolean;
+  return is_number(text) || text == ".nan" || text == ".NaN" || text == ".NAN" ? TreeNode::Type::Number : TreeNode::Type::Text;
 }
 
 // What is counted over the whole file.
@@ -95,7 +95,7 @@ struct Budget {
 };
 
 struct Open {
-  Node node;
+  TreeNode node;
   bool has_key = false;
   bool drop = false;  // the entry whose value comes next was refused
   Entry entry;
@@ -110,49 +110,49 @@ class TreeBuilder final : public YAML::EventHandler {
   // What is left over after a document ("a: 1 }") yaml-cpp hands out as another one, without end if it cannot be read.
   void OnDocumentStart(const YAML::Mark& mark) override {
     if (budget_.documents++ == 0 || text_.substr(std::min(offset_of(mark), text_.size())).starts_with("---")) return;
-    refuse(node_at(mark, Node::Type::Refused), "Syntax",
+    refuse(node_at(mark, TreeNode::Type::Refused), "Syntax",
            "is not YAML: text after the end of the document; start the next one with a line of ---");
     throw Stop{};
   }
   void OnDocumentEnd() override {}
 
   void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
-    auto node = node_at(mark, Node::Type::Null);
+    auto node = node_at(mark, TreeNode::Type::Null);
     node.plain = true;
     node.text = "null";
     guard(node, "?", anchor);
     add(std::move(node));
   }
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override {
-    auto node = node_at(mark, Node::Type::Refused);
+    auto node = node_at(mark, TreeNode::Type::Refused);
     refuse(node, "Syntax", "aliases (*name) are not supported; write the value out");
     add(std::move(node));
   }
   void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, const std::string& value) override {
-    auto node = node_at(mark, Node::Type::Text);
+    auto node = node_at(mark, TreeNode::Type::Text);
     // "!" stands for quotes, unless it was really written.
     node.plain = tag == "?";
     const bool written = tag == "!" && offset_of(mark) < text_.size() && text_[offset_of(mark)] == '!';
     guard(node, written ? "!!" : tag, anchor);
     node.text = value;
-    if (node.type == Node::Type::Text && node.plain) node.type = plain_type(value);
+    if (node.type == TreeNode::Type::Text && node.plain) node.type = plain_type(value);
     // At the end of the text yaml-cpp closes quotes by itself: a half-written file would be taken for a whole one.
     if (tag == "!" && !is_closed(offset_of(mark))) {
       refuse(node, "Syntax", "is not YAML: the quotes that open here are not closed");
-      node.type = Node::Type::Refused;
+      node.type = TreeNode::Type::Refused;
     }
-    if (const auto bad = find_bad_byte(value); bad && node.type != Node::Type::Refused) {
+    if (const auto bad = find_bad_byte(value); bad && node.type != TreeNode::Type::Refused) {
       refuse(node, "FieldValueInvalid", fmt::format("{} in a string", bad->problem));
-      node.type = Node::Type::Refused;
+      node.type = TreeNode::Type::Refused;
     }
     add(std::move(node));
   }
   void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                        YAML::EmitterStyle::value) override {
-    open(mark, Node::Type::List, tag, anchor);
+    open(mark, TreeNode::Type::List, tag, anchor);
   }
   void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, YAML::EmitterStyle::value) override {
-    open(mark, Node::Type::Map, tag, anchor);
+    open(mark, TreeNode::Type::Map, tag, anchor);
   }
   void OnSequenceEnd() override { close(); }
   void OnMapEnd() override { close(); }
@@ -174,8 +174,8 @@ class TreeBuilder final : public YAML::EventHandler {
     return budget_.column;
   }
 
-  Node node_at(const YAML::Mark& mark, Node::Type type) {
-    Node node;
+  TreeNode node_at(const YAML::Mark& mark, TreeNode::Type type) {
+    TreeNode node;
     node.type = type;
     node.line = static_cast<std::size_t>(std::max(mark.line, 0)) + 1;
     node.column = column_of(mark) + 1;
@@ -201,18 +201,18 @@ class TreeBuilder final : public YAML::EventHandler {
     return false;
   }
 
-  void guard(Node& node, const std::string& tag, YAML::anchor_t anchor) {
+  void guard(TreeNode& node, const std::string& tag, YAML::anchor_t anchor) {
     if (anchor != 0) {
       refuse(node, "Syntax", "anchors (&name) are not supported; remove it");
-      node.type = Node::Type::Refused;
+      node.type = TreeNode::Type::Refused;
     }
     if (!tag.empty() && tag != "?" && tag != "!") {
       refuse(node, "Syntax", "tags (!name) are not supported; remove it");
-      node.type = Node::Type::Refused;
+      node.type = TreeNode::Type::Refused;
     }
   }
 
-  void open(const YAML::Mark& mark, Node::Type type, const std::string& tag, YAML::anchor_t anchor) {
+  void open(const YAML::Mark& mark, TreeNode::Type type, const std::string& tag, YAML::anchor_t anchor) {
     auto node = node_at(mark, type);
     guard(node, tag == "!" ? "!!" : tag, anchor);  // collections have no quotes
     if (stack_.size() >= kMaxDepth) {
@@ -220,7 +220,7 @@ class TreeBuilder final : public YAML::EventHandler {
       throw Stop{};
     }
     // What is inside is still read, so that the events pair up.
-    const bool refused = node.type == Node::Type::Refused;
+    const bool refused = node.type == TreeNode::Type::Refused;
     node.type = type;
     node.plain = refused;
     stack_.push_back({.node = std::move(node)});
@@ -229,17 +229,17 @@ class TreeBuilder final : public YAML::EventHandler {
   void close() {
     auto node = std::move(stack_.back().node);
     stack_.pop_back();
-    if (std::exchange(node.plain, false)) node.type = Node::Type::Refused;
+    if (std::exchange(node.plain, false)) node.type = TreeNode::Type::Refused;
     add(std::move(node));
   }
 
-  void add(Node node) {
+  void add(TreeNode node) {
     if (stack_.empty()) {
       document_.root = std::move(node);
       return;
     }
     auto& top = stack_.back();
-    if (top.node.type == Node::Type::List) {
+    if (top.node.type == TreeNode::Type::List) {
       top.node.items.push_back(std::move(node));
     } else if (!top.has_key) {
       take_key(top, node);
@@ -250,13 +250,13 @@ class TreeBuilder final : public YAML::EventHandler {
     }
   }
 
-  void take_key(Open& top, const Node& node) {
+  void take_key(Open& top, const TreeNode& node) {
     top.has_key = true;
     top.drop = true;
     top.entry = {.key = node.text, .line = node.line, .column = node.column};
-    if (node.type == Node::Type::Refused) return;
-    if (node.type != Node::Type::Text) {
-      const bool quotable = node.type != Node::Type::Map && node.type != Node::Type::List;
+    if (node.type == TreeNode::Type::Refused) return;
+    if (node.type != TreeNode::Type::Text) {
+      const bool quotable = node.type != TreeNode::Type::Map && node.type != TreeNode::Type::List;
       return refuse(node, "Syntax",
                     fmt::format("a key must be a string, is {}{}", described(node), quotable ? "; put it in quotes" : ""));
     }
@@ -273,7 +273,7 @@ class TreeBuilder final : public YAML::EventHandler {
   std::string path() const {
     std::string text;
     for (const auto& level : stack_) {
-      if (level.node.type == Node::Type::List) {
+      if (level.node.type == TreeNode::Type::List) {
         text += fmt::format("[{}]", level.node.items.size());
       } else if (level.has_key && !level.entry.key.empty()) {
         text += (text.empty() ? "" : ".") + printable(std::string_view(level.entry.key).substr(0, 64));
@@ -282,7 +282,7 @@ class TreeBuilder final : public YAML::EventHandler {
     return text;
   }
 
-  void refuse(const Node& node, std::string_view reason, std::string message) {
+  void refuse(const TreeNode& node, std::string_view reason, std::string message) {
     document_.refusals.push_back({.line = node.line,
                                   .column = node.column,
                                   .field = path(),
@@ -343,7 +343,7 @@ std::vector<YamlDocument> trees_of_yaml(std::string_view text, std::vector<Refus
       TreeBuilder builder(text, document, budget);
       if (!parser.HandleNextDocument(builder)) return documents;
       document.line = document.root.line;
-      const bool empty = document.root.type == Node::Type::Null && document.refusals.empty();
+      const bool empty = document.root.type == TreeNode::Type::Null && document.refusals.empty();
       if (!empty) documents.push_back(std::move(document));
     }
   } catch (const Stop&) {

@@ -14,24 +14,24 @@ namespace banger::api {
 namespace {
 
 namespace json = boost::json;
-using schema::Node;
+using schema::TreeNode;
 
 // The tree as JSON, by the types that YAML gives it.
-json::value json_of(const Node& node) {
+json::value json_of(const TreeNode& node) {
   switch (node.type) {
-    case Node::Type::List: {
+    case TreeNode::Type::List: {
       json::array list;
       for (const auto& item : node.items) list.push_back(json_of(item));
       return list;
     }
-    case Node::Type::Map: {
+    case TreeNode::Type::Map: {
       json::object map;
       for (const auto& entry : node.entries) map[entry.key] = json_of(entry.value);
       return map;
     }
-    case Node::Type::Text:
+    case TreeNode::Type::Text:
       return json::value(node.text);
-    case Node::Type::Refused:
+    case TreeNode::Type::Refused:
       FAIL("refused");
       return nullptr;
     default:
