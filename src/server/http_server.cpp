@@ -76,12 +76,16 @@ struct Core {
   void poke_streams();
   void close_sessions();
 
-  template <class F>
-  asio::awaitable<std::invoke_result_t<F>> on_worker(F work) {
-    using R = std::invoke_result_t<F>;
-    co_return co_await asio::co_spawn(
-        workers.get_executor(), [work = std::move(work)]() mutable -> asio::awaitable<R> { co_return work(); },
-        asio::use_awaitable);
+  // GCC 12 destroys temporaries of an expression with co_await twice when they were moved into a coroutine (PR 99576 and kin):
+  // here and below everything that owns something has a name before it is awaited with.
+  template <class R>
+  asio::awaitable<void> on_worker(std::function<R()>& work, R& result) {
+    auto task = [&work, &result]() -> asio::awaitable<void> {
+      result = work();
+      co_return;
+    };
+    auto running = asio::co_spawn(workers.get_executor(), task, asio::use_awaitable);
+    co_await std::move(running);
   }
 };
 
@@ -119,9 +123,9 @@ class Session : public std::enable_shared_from_this<Session> {
  private:
   asio::awaitable<bool> serve_one();
   asio::awaitable<bool> read_body(http::request_parser<http::string_body>& parser);
-  asio::awaitable<bool> send(Response response, bool keep_alive, bool with_body);
+  asio::awaitable<bool> send(const Response& response, bool keep_alive, bool with_body);
   asio::awaitable<void> send_read_error(beast::error_code error);
-  asio::awaitable<void> send_stream(std::unique_ptr<Stream> body);
+  asio::awaitable<void> send_stream(Stream& body);
   asio::awaitable<bool> send_stream_head(const Stream& body);
   asio::awaitable<bool> send_chunk(const Stream::Chunk& chunk);
   void notice_close();
@@ -195,7 +199,8 @@ asio::awaitable<bool> Session::serve_one() {
   stream_.expires_after(core_.options.idle_timeout);
   const auto [error, size] = co_await http::async_read_header(stream_, buffer_, parser, kNoThrow);
   if (denied_ && !error) {
-    co_await send(to_response(forbidden(*denied_)), false, true);
+    const auto refusal = to_response(forbidden(*denied_));
+    co_await send(refusal, false, true);
     co_return false;
   }
   if (error) {
@@ -205,10 +210,13 @@ asio::awaitable<bool> Session::serve_one() {
   if (!co_await read_body(parser)) co_return false;
   const bool keep_alive = parser.keep_alive();
   const bool with_body = parser.get().method() != http::verb::head;
-  auto request = plain_request(parser.get());
-  auto reply = co_await core_.on_worker([this, request = std::move(request)] { return core_.handler.handle(request); });
-  if (auto* response = std::get_if<Response>(&reply)) co_return co_await send(std::move(*response), keep_alive, with_body);
-  co_await send_stream(std::move(std::get<std::unique_ptr<Stream>>(reply)));
+  const auto request = plain_request(parser.get());
+  Reply reply;
+  std::function<Reply()> work = [this, &request] { return core_.handler.handle(request); };
+  co_await core_.on_worker(work, reply);
+  if (const auto* response = std::get_if<Response>(&reply)) co_return co_await send(*response, keep_alive, with_body);
+  auto& body = std::get<std::unique_ptr<Stream>>(reply);
+  co_await send_stream(*body);
   co_return false;
 }
 
@@ -240,19 +248,19 @@ asio::awaitable<void> Session::send_read_error(beast::error_code error) {
   } else {
     co_return;
   }
-  co_await send(to_response(status), false, true);
+  const auto response = to_response(status);
+  co_await send(response, false, true);
 }
 
-asio::awaitable<bool> Session::send(Response response, bool keep_alive, bool with_body) {
+asio::awaitable<bool> Session::send(const Response& response, bool keep_alive, bool with_body) {
   keep_alive = keep_alive && !core_.stopping;
   http::response<http::string_body> message(static_cast<http::status>(response.status), 11);
   message.set(http::field::content_type, response.content_type);
   message.set(http::field::cache_control, "no-cache, private");
   for (const auto& [name, value] : response.headers) message.insert(name, value);
   message.keep_alive(keep_alive);
-  const auto length = response.body.size();
-  if (with_body) message.body() = std::move(response.body);
-  message.content_length(length);
+  if (with_body) message.body() = response.body;
+  message.content_length(response.body.size());
   stream_.expires_after(core_.options.write_timeout);
   http::response_serializer<http::string_body> serializer(message);
   const auto [error, size] = co_await http::async_write(stream_, serializer, kNoThrow);
@@ -275,11 +283,14 @@ asio::awaitable<bool> Session::send_chunk(const Stream::Chunk& chunk) {
   if (chunk.bytes.empty() && !chunk.end) co_return true;
   stream_.expires_after(core_.options.write_timeout);
   if (!chunk.bytes.empty()) {
-    const auto [error, size] = co_await asio::async_write(
-        stream_, http::make_chunk(asio::const_buffer(chunk.bytes.data(), chunk.bytes.size())), kNoThrow);
+    const auto framed = http::make_chunk(asio::const_buffer(chunk.bytes.data(), chunk.bytes.size()));
+    const auto [error, size] = co_await asio::async_write(stream_, framed, kNoThrow);
     if (error) co_return false;
   }
-  if (chunk.end) co_await asio::async_write(stream_, http::make_chunk_last(), kNoThrow);
+  if (chunk.end) {
+    const auto last = http::make_chunk_last();
+    co_await asio::async_write(stream_, last, kNoThrow);
+  }
   co_return !chunk.end;
 }
 
@@ -296,25 +307,27 @@ void Session::notice_close() {
       asio::detached);
 }
 
-asio::awaitable<void> Session::send_stream(std::unique_ptr<Stream> body) {
+asio::awaitable<void> Session::send_stream(Stream& body) {
   if (!core_.enter_stream()) {
     const StatusError full{.code = 429,
                            .reason = "TooManyRequests",
                            .message = fmt::format("{} watches are open, more are not served", core_.options.max_streams),
                            .retry_after = 1};
-    co_await send(to_response(full), false, true);
+    const auto refusal = to_response(full);
+    co_await send(refusal, false, true);
     co_return;
   }
-  streaming_ = body->follows_store();
-  bool going = co_await send_stream_head(*body);
+  streaming_ = body.follows_store();
+  bool going = co_await send_stream_head(body);
+  Stream::Chunk chunk;
+  std::function<Stream::Chunk()> work = [&body] { return body.next(); };
   if (going) notice_close();
   while (going && !closed_) {
     poked_ = false;
-    auto* source = body.get();
-    const auto chunk = co_await core_.on_worker([source] { return source->next(); });
+    co_await core_.on_worker(work, chunk);
     going = co_await send_chunk(chunk);
     if (!going || chunk.more || closed_ || poked_) continue;
-    timer_.expires_after(std::max(std::chrono::milliseconds{0}, body->look_again() - core_.clock.steady()));
+    timer_.expires_after(std::max(std::chrono::milliseconds{0}, body.look_again() - core_.clock.steady()));
     if (poked_) continue;
     co_await timer_.async_wait(kNoThrow);
   }
@@ -345,7 +358,8 @@ struct Server::Impl {
 
 asio::awaitable<void> Server::Impl::accept_connections() {
   while (!core.stopping) {
-    auto [error, socket] = co_await acceptor.async_accept(asio::make_strand(core.io), kNoThrow);
+    const auto strand = asio::make_strand(core.io);
+    auto [error, socket] = co_await acceptor.async_accept(strand, kNoThrow);
     if (error == asio::error::operation_aborted || core.stopping) co_return;
     if (error) {  // out of descriptors: others have to close first
       log::warning("a connection could not be accepted, ignoring", {{"error", error.message()}});
