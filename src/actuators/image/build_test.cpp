@@ -3,9 +3,12 @@
 
 #include <doctest/doctest.h>
 #include <fmt/format.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <iostream>
 #include <map>
 #include <string>
 #include <utility>
@@ -213,6 +216,38 @@ TEST_CASE("a build that is told to stop leaves nothing") {
   REQUIRE_FALSE(built);
   CHECK(built.error().code == ErrorCode::Unavailable);
   CHECK(f.files() == 0);
+}
+
+TEST_CASE("a host without room left says so and keeps nothing") {
+  if (::geteuid() != 0 || ::unshare(CLONE_NEWNS) != 0) {
+    std::cerr << "SKIPPED: only root can make a small disk (tmpfs) to fill\n";
+    return;
+  }
+  Fixture f;
+  REQUIRE(::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0);
+  std::filesystem::create_directories(f.layout.state_dir);
+  REQUIRE(::mount("small", f.layout.state_dir.c_str(), "tmpfs", 0, "size=24m") == 0);
+  std::string tar;
+  for (int i = 0; i < 40; ++i) tar += tar_entry({.name = fmt::format("f{}", i), .content = std::string(1 << 20, 'x')});
+  testing::write(f.job.spec.path, tar + testing::tar_end());
+  const auto built = run(f.job, f.layout, {});
+  REQUIRE_FALSE(built);
+  CAPTURE(built.error().message);
+  CHECK(built.error().code == ErrorCode::Unavailable);
+  CHECK(built.error().message.find("No space left on device (ENOSPC)") != std::string::npos);
+  CHECK(f.files() == 0);
+  f.job.spec.path = f.directory.path() / "raw";
+  testing::write(f.job.spec.path, "");
+  REQUIRE(block::make_empty_ext4(f.job.spec.path, {.size = mib(40)}));
+  std::string raw = testing::read(f.job.spec.path);
+  for (std::size_t i = 0; i < raw.size(); i += 4096) raw[i] = raw[i] == 0 ? 'x' : raw[i];
+  testing::write(f.job.spec.path, raw.substr(0, 1024) + testing::read(f.job.spec.path).substr(1024, 1024) + raw.substr(2048));
+  const auto copied = run(f.job, f.layout, {});
+  REQUIRE_FALSE(copied);
+  CAPTURE(copied.error().message);
+  CHECK(copied.error().code == ErrorCode::Unavailable);
+  CHECK(f.files() == 0);
+  REQUIRE(::umount(f.layout.state_dir.c_str()) == 0);
 }
 
 TEST_CASE("an ext4 file is taken as it is, once its superblock was looked at") {
