@@ -112,27 +112,44 @@ void check_kind(const AddressLease& lease, const ObjectMeta& meta, std::vector<R
 void check_kind(const ManifestSource&, const ObjectMeta&, std::vector<Refusal>&) {}
 void check_kind(const Event&, const ObjectMeta&, std::vector<Refusal>&) {}
 
+constexpr std::string_view kUnset = "unset";
+
 std::string text_of(const Field& field, const void* value) {
-  if (value == nullptr) return "unset";
+  if (value == nullptr) return std::string(kUnset);
   const auto text = boost::json::serialize(encode_value(field.member.type(), &field, value));
-  return text == "\"\"" ? "unset" : text;
+  return text == "\"\"" ? std::string(kUnset) : text;
 }
 
-// Fields of one struct that may not change and did.
-void check_immutable(std::span<const Field> fields, const void* old, const void* now, const std::string& path,
-                     std::vector<Refusal>& refusals) {
+const Field* find_field(std::span<const Field> fields, std::string_view name) {
+  const auto found = std::ranges::find(fields, name, &Field::name);
+  return found == fields.end() ? nullptr : &*found;
+}
+
+// What was left to the daemon may be written down later: while nothing was chosen (no range was free), or as it was chosen.
+bool settles(const Object& old, const Field& field, const std::string& from, const std::string& to) {
+  if (from != kUnset) return false;
+  const auto* status = find_field(body_fields(kind_of(old)), "status");
+  const auto* chosen = status == nullptr ? nullptr : find_field(status->member.type().fields(), field.name);
+  if (chosen == nullptr) return false;
+  const auto text = text_of(*chosen, chosen->member.get(status->member.get(body_address(old.body))));
+  return text == kUnset || text == to;
+}
+
+// Fields of one struct that may not change and did. old: the object that before belongs to.
+void check_immutable(const Object& old, std::span<const Field> fields, const void* before_owner, const void* after_owner,
+                     const std::string& path, std::vector<Refusal>& refusals) {
   for (const auto& field : fields) {
-    const auto* before = field.member.get(old);
-    const auto* after = field.member.get(now);
+    const auto* before = field.member.get(before_owner);
+    const auto* after = field.member.get(after_owner);
     auto here = fmt::format("{}.{}", path, field.name);
     if (field.member.type().shape == Shape::Struct && before != nullptr && after != nullptr) {
-      check_immutable(field.member.type().fields(), before, after, here, refusals);
+      check_immutable(old, field.member.type().fields(), before, after, here, refusals);
       continue;
     }
     if (field.update != UpdateClass::Immutable) continue;
     const auto from = text_of(field, before);
     const auto to = text_of(field, after);
-    if (from == to) continue;
+    if (from == to || settles(old, field, from, to)) continue;
     refuse(refusals, std::move(here), "FieldValueForbidden",
            fmt::format("cannot be changed from {} to {}; delete the object and create it again", from, to));
   }
@@ -162,10 +179,9 @@ void check_rules(const Object& object, std::vector<Refusal>& refusals) {
 }
 
 void check_change(const Object& old, const Object& object, std::vector<Refusal>& refusals) {
-  for (const auto& field : body_fields(kind_of(object))) {
-    if (field.name != "spec") continue;
-    check_immutable(field.member.type().fields(), field.member.get(body_address(old.body)),
-                    field.member.get(body_address(object.body)), "spec", refusals);
+  if (const auto* spec = find_field(body_fields(kind_of(object)), "spec")) {
+    check_immutable(old, spec->member.type().fields(), spec->member.get(body_address(old.body)),
+                    spec->member.get(body_address(object.body)), "spec", refusals);
   }
   const auto* before = std::get_if<VirtualMachine>(&old.body);
   const auto* after = std::get_if<VirtualMachine>(&object.body);

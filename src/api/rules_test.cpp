@@ -88,6 +88,15 @@ TEST_CASE("what is immutable does not change") {
   CHECK(changed(network({.mtu = 1500}), network({.mtu = 1400, .nat = NatMode::Disabled, .nameservers = {"1.1.1.1"}})).empty());
 }
 
+TEST_CASE("what was left to the daemon may be written down as it was chosen, or while nothing was chosen") {
+  auto old = network({});
+  CHECK(changed(old, network({.cidr = "10.1.2.0/24", .bridge = "br0"})).empty());
+  std::get<Network>(old.body).status = {.cidr = "10.63.0.0/24", .gateway = "10.63.0.1", .bridge = "bgbabc"};
+  CHECK(changed(old, network({.cidr = "10.63.0.0/24", .gateway = "10.63.0.1"})).empty());
+  CHECK(changed(old, network({.cidr = "10.1.2.0/24"})) ==
+        "spec.cidr: cannot be changed from unset to \"10.1.2.0/24\"; delete the object and create it again\n");
+}
+
 TEST_CASE("a change of everything else is allowed") {
   const auto old = vm();
   auto now = vm();
