@@ -173,7 +173,7 @@ SUITES: dict[str, tuple[str, Callable[[], Outcome]]] = {
     "tsan": ("queue, store, watch and server under the thread sanitizer",
              sanitized("build-tsan", "thread", THREADED,
                        {"TSAN_OPTIONS": f"halt_on_error=1:suppressions={TOP}/tests/style/tsan.supp"})),
-    "tidy": ("clang-tidy over all sources", tidy),
+    "tidy": ("clang-tidy over the product's sources", tidy),
 }
 
 
