@@ -48,6 +48,9 @@ std::span<const Field> fields_of<ImageStatus>() {
       {.name = "path", .member = member<&ImageStatus::path>(), .doc = "the base ext4 file that root disks are made from"},
       {.name = "format", .member = member<&ImageStatus::format>(), .doc = "what the source file is"},
       {.name = "size", .member = member<&ImageStatus::size>(), .doc = "size of the base file system"},
+      {.name = "source",
+       .member = member<&ImageStatus::source>(),
+       .doc = "generation, size and modification time of the source file that the base was built from"},
   };
   return kRows;
 }

@@ -181,6 +181,10 @@ class Answer {
     return true;
   }
   void end() {
+    if (!parser_.got_some()) {  // put_eof() asserts on a peer that said nothing at all
+      cut_ = true;
+      return;
+    }
     beast::error_code error;
     parser_.put_eof(error);
     cut_ = static_cast<bool>(error);
