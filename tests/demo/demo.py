@@ -50,7 +50,7 @@ def follow_start(d: Daemon, limit: float = 90) -> None:
             key = (step["name"], step["state"])
             if key not in shown:
                 shown.add(key)
-                say(f"{step['state']:<8} {step['name']:<18} {step.get('durationMs', 0):>6} ms  {step.get('message', '')}".rstrip())
+                say(f"{step['state']:<8} {step['name']:<18} {step.get('durationMilliseconds', 0):>6} ms  {step.get('message', '')}".rstrip())
         return any(c["type"] == "Ready" and c["status"] == "True" for c in seen.get("conditions", []))
 
     wait_for("the VM to be Ready", ready, limit)

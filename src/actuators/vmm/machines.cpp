@@ -64,6 +64,9 @@ Result<Applied> Machines::apply(const LaunchVmm& step) {
   }
   BGR_CHECK(check_launch(step, options_.shim_path, options_.accelerator));
   BGR_CHECK(clear_for_launch(options_.layout, step.vm_uid));
+  // A group that was killed once is made anew: since Linux 6.14 a process cloned into it compares its parent's group's kill count
+  // with this one's and is killed at birth.
+  BGR_CHECK(cgroups_->remove(step.vm_uid));
   BGR_CHECK(cgroups_->make(step.vm_uid));
   BGR_TRY(const auto group, cgroups_->open_for_spawn(step.vm_uid));
   Spawn what{shim_command(step, options_.layout, options_.shim_path, options_.serial_log_max, command)};

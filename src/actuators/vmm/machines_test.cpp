@@ -127,6 +127,19 @@ TEST_CASE("a VMM that was started is seen, verified, adopted by a new daemon, an
   });
 }
 
+TEST_CASE("a VM whose group was killed can be started again, with and without the group in between") {
+  on_each_hierarchy([](Scratch& host, test::Group& group) {
+    auto& uid = group.uid;
+    for (const bool remove_group : {false, true, false}) {
+      REQUIRE(host.machines->apply(host.step(uid)) == Applied::Changed);
+      REQUIRE(shows_vmm(host, uid));
+      REQUIRE(host.machines->apply(KillVmm{uid}) == Applied::Changed);
+      REQUIRE(test::eventually([&] { return !host.machines->observe(uid, Monitor::Leave).cgroup_populated; }));
+      if (remove_group) CHECK(host.machines->apply(RemoveCgroup{uid}) == Applied::Changed);
+    }
+  });
+}
+
 TEST_CASE("a VMM that ends by itself leaves its reason, and the end is told") {
   on_each_hierarchy([](Scratch& host, test::Group& group) {
     auto& uid = group.uid;
