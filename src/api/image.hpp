@@ -28,7 +28,8 @@ struct ImageStatus {
   std::string path;                   // of the base ext4 file that root disks are made from
   std::string format;
   Bytes size;
-  std::string source;  // what the base was built from: "<generation>:<bytes>:<mtime in ns>"; "building …" before it is done
+  std::string
+      source;  // what the base was built from: "<generation>:<bytes>:<mtime in ns>"; "building …" or "failed …" in between
   bool operator==(const ImageStatus&) const = default;
 };
 
