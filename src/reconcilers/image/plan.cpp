@@ -16,14 +16,28 @@ using std::chrono::seconds;
 
 constexpr milliseconds kAtOnce{0};
 constexpr milliseconds kSourceCheck = seconds(30);  // files have no event that reaches us
-constexpr std::string_view kBuilding = "building ";
-constexpr std::string_view kFailed = "failed ";
+constexpr std::string_view kBuilding = "building";
+constexpr std::string_view kFailed = "failed";
+
+// status.source: "KEY", or "building KEY OLD" and "failed KEY OLD", where OLD is the key of the base that is there, if any.
+struct Source {
+  std::string state;  // empty: built
+  std::string key;
+  std::string base;
+};
+
+Source parse_source(const std::string& text) {
+  const auto words = split(text, ' ');
+  if (words.size() < 2) return {.state = "", .key = text, .base = text};
+  return {.state = std::string(words[0]), .key = std::string(words[1]), .base = words.size() > 2 ? std::string(words[2]) : ""};
+}
 
 struct Situation {
   const api::Object& object;
   const api::Image& image;
   const Observed& observed;
   std::string wanted;  // what status.source says when the base is right
+  Source source;       // what it says
   bool has_base;       // the base that the status names is there
 };
 
@@ -40,12 +54,14 @@ actuators::JobKey job_key(const Situation& at) { return {.owner_uid = at.object.
 
 // The base that is there is not what is wanted; VMs may go on using it only if just the source changed, not the spec.
 Finding while_building(const Situation& at, std::string reason, std::string message) {
-  const auto prefix = fmt::format("{}:", at.object.meta.generation);
-  const auto& source = at.image.status.source;
-  const auto last = source.rfind(' ') == std::string::npos ? source : source.substr(source.rfind(' ') + 1);
-  const bool same_spec = last.starts_with(prefix);
+  const bool same_spec = at.source.base.starts_with(fmt::format("{}:", at.object.meta.generation));
   const auto status = at.has_base && same_spec ? ConditionStatus::True : ConditionStatus::False;
   return ready(status, std::move(reason), std::move(message));
+}
+
+std::string in_state(std::string_view state, const Situation& at) {
+  const auto text = fmt::format("{} {}", state, at.wanted);
+  return at.has_base ? text + " " + at.source.base : text;
 }
 
 void forget(Plan& plan, const Situation& at) {
@@ -56,7 +72,7 @@ void start(Plan& plan, const Situation& at, bool stale_job) {
   if (stale_job) forget(plan, at);
   const actuators::BuildImage spec{.image_uid = at.object.meta.uid, .spec = at.image.spec};
   plan.steps.push_back({.name = "Build", .step = actuators::StartJob{.key = job_key(at), .spec = spec}, .undo = {}});
-  plan.source = std::string(kBuilding) + at.wanted;
+  plan.source = in_state(kBuilding, at);
   plan.findings.push_back(while_building(at, "Building", fmt::format("is built from {}", printable(at.image.spec.path))));
   plan.look_again = kAtOnce;
 }
@@ -84,7 +100,7 @@ void take_failure(Plan& plan, const Situation& at, const actuators::JobView& job
   if (is_retryable(error) || error.code == ErrorCode::Internal || error.code == ErrorCode::NotFound) {
     plan.error = error;
   } else {
-    plan.source = std::string(kFailed) + at.wanted;  // the same file and spec can only fail again
+    plan.source = in_state(kFailed, at);  // the same file and spec can only fail again
     plan.look_again = kSourceCheck;
   }
 }
@@ -111,12 +127,12 @@ Plan plan_deletion(const Situation& at) {
 
 void plan_build(Plan& plan, const Situation& at) {
   const auto* job = build_job(at.observed);
-  const auto& source = at.image.status.source;
+  const bool same = at.source.key == at.wanted;
   const actuators::JobSpec spec = actuators::BuildImage{.image_uid = at.object.meta.uid, .spec = at.image.spec};
-  const bool current = job != nullptr && job->spec == spec && source == std::string(kBuilding) + at.wanted;
-  if (source == at.wanted && at.has_base) {
+  const bool current = job != nullptr && job->spec == spec && same && at.source.state == kBuilding;
+  if (same && at.source.state.empty() && at.has_base) {
     settle(plan, at, "Ready", fmt::format("built from {}", printable(at.image.spec.path)));
-  } else if (source == std::string(kFailed) + at.wanted) {
+  } else if (same && at.source.state == kFailed) {
     const auto* old = api::find_condition(at.image.status.conditions, "Ready");
     plan.findings.push_back(ready(ConditionStatus::False, "BuildFailed", old != nullptr ? old->message : "the build failed"));
     plan.look_again = kSourceCheck;
@@ -153,6 +169,7 @@ Plan plan_for(const api::Object& object, const Observed& observed) {
       .image = image,
       .observed = observed,
       .wanted = fmt::format("{}:{}:{}", object.meta.generation, source.size.value, source.mtime_ns),
+      .source = parse_source(image.status.source),
       .has_base = has_base,
   };
   if (object.meta.deletion_time) return plan_deletion(at);

@@ -1,0 +1,537 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "reconcilers/virtual_machine/plan_forms_test.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <boost/json.hpp>
+#include <stdexcept>
+
+#include "actuators/boot_config.hpp"
+#include "api/codec.hpp"
+#include "api/decode.hpp"
+#include "api/rows.hpp"
+#include "base/text.hpp"
+
+namespace banger::reconcilers::virtual_machine {
+namespace {
+
+constexpr std::string_view kUid = "8d3f2a10-5c4e-4b7a-9f21-0a1b2c3d4e5f";
+
+enum class Answer { no, yes };
+enum class Cgroup { absent, empty, populated };
+enum class Initrd { absent, stale, current };
+
+bool is(Answer answer) { return answer == Answer::yes; }
+
+// The fields of observed.yaml.
+struct ObjectForm {
+  std::uint64_t generation = 1;
+  Answer finalizer = Answer::yes;
+  Answer deleted = Answer::no;
+};
+struct ReferenceForm {  // an Image, a Kernel
+  Answer found = Answer::no;
+  Answer ready = Answer::no;
+  std::string message, path, digest, initrd;
+};
+struct NetworkForm {
+  std::string name;
+  Answer found = Answer::yes;
+  Answer ready = Answer::yes;
+  std::string message, uid, cidr, gateway, bridge;
+  std::vector<std::string> nameservers;
+};
+struct TapForm {
+  std::int64_t interface = 0;
+  std::int64_t index = 0;
+  std::string master;
+  Answer foreign = Answer::no;
+};
+struct ProcessForm {
+  std::int64_t pid = 0;
+  std::string exe;
+  Answer shim = Answer::no;
+  Answer in_cgroup = Answer::no;
+  Answer verified = Answer::no;  // it is the VMM
+};
+struct DiskForm {
+  std::string name;
+  Bytes size;
+};
+struct JobForm {
+  std::string name;  // root-disk, disk-<name>, probe, sync; its request is what the VM would ask for
+  actuators::JobState state = actuators::JobState::Running;
+  std::string result;
+  std::string error;
+  Answer unreachable = Answer::no;  // the error's code is Unavailable
+};
+struct HostForm {
+  std::string boot_id;
+  Answer directory = Answer::no;
+  Answer run_directory = Answer::no;
+  std::optional<actuators::Sidecar> sidecar;  // what is left out of its launchedSpec is as desired
+  std::string sidecar_error;
+  Initrd initrd = Initrd::absent;
+  std::vector<DiskForm> disks;
+  std::vector<TapForm> taps;
+  Cgroup cgroup = Cgroup::absent;
+  std::vector<ProcessForm> processes;
+  actuators::MonitorState monitor = actuators::MonitorState::NotAsked;
+  std::optional<api::TerminationStatus> exit;
+  std::vector<JobForm> jobs;
+};
+struct ObservedForm {
+  WallTime now;
+  ObjectForm object;
+  api::VirtualMachineStatus status;
+  ReferenceForm image, kernel;
+  std::vector<NetworkForm> networks;
+  std::vector<api::AddressLeaseSpec> leases;
+  HostForm host;
+};
+
+}  // namespace
+}  // namespace banger::reconcilers::virtual_machine
+
+namespace banger::api::schema {
+
+namespace vm = reconcilers::virtual_machine;
+
+// Its rows stand beside its codec.
+template <>
+std::span<const Field> fields_of<actuators::Sidecar>();
+
+#define FORM_SPELLINGS(TYPE, ...)                                                      \
+  template <>                                                                          \
+  std::span<const std::string_view> spellings_of<TYPE>() {                             \
+    static constexpr auto kSpellings = std::to_array<std::string_view>({__VA_ARGS__}); \
+    return kSpellings;                                                                 \
+  }
+FORM_SPELLINGS(vm::Answer, "no", "yes")
+FORM_SPELLINGS(vm::Cgroup, "absent", "empty", "populated")
+FORM_SPELLINGS(vm::Initrd, "absent", "stale", "current")
+FORM_SPELLINGS(actuators::JobState, "Running", "Done", "Failed")
+FORM_SPELLINGS(actuators::MonitorState, "NotAsked", "Unreachable", "Prelaunch", "Running", "Paused", "Shutdown", "InternalError")
+
+#define FORM_ROW(TYPE, NAME, MEMBER) \
+  Field { .name = NAME, .member = member<&TYPE::MEMBER>() }
+
+template <>
+std::span<const Field> fields_of<vm::ObjectForm>() {
+  static const Field kRows[] = {FORM_ROW(vm::ObjectForm, "generation", generation),
+                                FORM_ROW(vm::ObjectForm, "finalizer", finalizer), FORM_ROW(vm::ObjectForm, "deleted", deleted)};
+  return kRows;
+}
+template <>
+std::span<const Field> fields_of<vm::ReferenceForm>() {
+  static const Field kRows[] = {FORM_ROW(vm::ReferenceForm, "found", found),     FORM_ROW(vm::ReferenceForm, "ready", ready),
+                                FORM_ROW(vm::ReferenceForm, "message", message), FORM_ROW(vm::ReferenceForm, "path", path),
+                                FORM_ROW(vm::ReferenceForm, "digest", digest),   FORM_ROW(vm::ReferenceForm, "initrd", initrd)};
+  return kRows;
+}
+template <>
+std::span<const Field> fields_of<vm::NetworkForm>() {
+  static const Field kRows[] = {FORM_ROW(vm::NetworkForm, "name", name),
+                                FORM_ROW(vm::NetworkForm, "found", found),
+                                FORM_ROW(vm::NetworkForm, "ready", ready),
+                                FORM_ROW(vm::NetworkForm, "message", message),
+                                FORM_ROW(vm::NetworkForm, "uid", uid),
+                                FORM_ROW(vm::NetworkForm, "cidr", cidr),
+                                FORM_ROW(vm::NetworkForm, "gateway", gateway),
+                                FORM_ROW(vm::NetworkForm, "bridge", bridge),
+                                FORM_ROW(vm::NetworkForm, "nameservers", nameservers)};
+  return kRows;
+}
+template <>
+std::span<const Field> fields_of<vm::TapForm>() {
+  static const Field kRows[] = {FORM_ROW(vm::TapForm, "interface", interface), FORM_ROW(vm::TapForm, "index", index),
+                                FORM_ROW(vm::TapForm, "master", master), FORM_ROW(vm::TapForm, "foreign", foreign)};
+  return kRows;
+}
+template <>
+std::span<const Field> fields_of<vm::ProcessForm>() {
+  static const Field kRows[] = {FORM_ROW(vm::ProcessForm, "pid", pid), FORM_ROW(vm::ProcessForm, "exe", exe),
+                                FORM_ROW(vm::ProcessForm, "shim", shim), FORM_ROW(vm::ProcessForm, "inCgroup", in_cgroup),
+                                FORM_ROW(vm::ProcessForm, "verified", verified)};
+  return kRows;
+}
+template <>
+std::span<const Field> fields_of<vm::DiskForm>() {
+  static const Field kRows[] = {FORM_ROW(vm::DiskForm, "name", name), FORM_ROW(vm::DiskForm, "size", size)};
+  return kRows;
+}
+template <>
+std::span<const Field> fields_of<vm::JobForm>() {
+  static const Field kRows[] = {FORM_ROW(vm::JobForm, "name", name), FORM_ROW(vm::JobForm, "state", state),
+                                FORM_ROW(vm::JobForm, "result", result), FORM_ROW(vm::JobForm, "error", error),
+                                FORM_ROW(vm::JobForm, "unreachable", unreachable)};
+  return kRows;
+}
+template <>
+std::span<const Field> fields_of<vm::HostForm>() {
+  static const Field kRows[] = {FORM_ROW(vm::HostForm, "bootId", boot_id),
+                                FORM_ROW(vm::HostForm, "directory", directory),
+                                FORM_ROW(vm::HostForm, "runDirectory", run_directory),
+                                FORM_ROW(vm::HostForm, "sidecar", sidecar),
+                                FORM_ROW(vm::HostForm, "sidecarError", sidecar_error),
+                                FORM_ROW(vm::HostForm, "initrd", initrd),
+                                FORM_ROW(vm::HostForm, "disks", disks),
+                                FORM_ROW(vm::HostForm, "taps", taps),
+                                FORM_ROW(vm::HostForm, "cgroup", cgroup),
+                                FORM_ROW(vm::HostForm, "processes", processes),
+                                FORM_ROW(vm::HostForm, "monitor", monitor),
+                                FORM_ROW(vm::HostForm, "exit", exit),
+                                FORM_ROW(vm::HostForm, "jobs", jobs)};
+  return kRows;
+}
+template <>
+std::span<const Field> fields_of<vm::ObservedForm>() {
+  static const Field kRows[] = {FORM_ROW(vm::ObservedForm, "now", now),       FORM_ROW(vm::ObservedForm, "object", object),
+                                FORM_ROW(vm::ObservedForm, "status", status), FORM_ROW(vm::ObservedForm, "image", image),
+                                FORM_ROW(vm::ObservedForm, "kernel", kernel), FORM_ROW(vm::ObservedForm, "networks", networks),
+                                FORM_ROW(vm::ObservedForm, "leases", leases), FORM_ROW(vm::ObservedForm, "host", host)};
+  return kRows;
+}
+
+}  // namespace banger::api::schema
+
+namespace banger::reconcilers::virtual_machine {
+namespace {
+
+namespace json = boost::json;
+using api::schema::TreeNode;
+
+[[noreturn]] void refuse(std::string_view file, const std::vector<api::Refusal>& refusals) {
+  std::string all;
+  for (const auto& refusal : refusals) all += api::to_string(refusal, file) + "\n";
+  throw std::runtime_error(all);
+}
+
+// A row that is misspelt would silently say nothing.
+void check_names(const TreeNode& node, const api::schema::Type& type, const std::string& path) {
+  using api::schema::Shape;
+  if (type.shape == Shape::List) {
+    for (const auto& item : node.items) check_names(item, type.element(), path + "[]");
+  }
+  if (type.shape != Shape::Struct) return;
+  for (const auto& entry : node.entries) {
+    const auto rows = type.fields();
+    const auto row = std::ranges::find(rows, entry.key, &api::schema::Field::name);
+    if (row == rows.end())
+      throw std::runtime_error(fmt::format("observed.yaml:{}: unknown field {}.{}", entry.line, path, entry.key));
+    check_names(entry.value, row->member.type(), path + "." + entry.key);
+  }
+}
+
+ObservedForm read_form(std::string_view text, const api::VirtualMachineSpec& desired) {
+  std::vector<api::Refusal> refusals;
+  const auto documents = api::schema::trees_of_yaml(text, refusals);
+  if (!refusals.empty() || documents.size() != 1 || !documents[0].refusals.empty()) refuse("observed.yaml", refusals);
+  const auto& root = documents[0].root;
+  check_names(root, api::schema::type_of<ObservedForm>(), "");
+  ObservedForm form;
+  const auto* host = api::schema::find_entry(root, "host");
+  if (host != nullptr && api::schema::find_entry(host->value, "sidecar") != nullptr) {
+    form.host.sidecar.emplace();
+    form.host.sidecar->launched_spec = desired;
+  }
+  api::schema::Decoder(api::schema::Writer::Stored, refusals)
+      .read_fields(root, api::schema::fields_of<ObservedForm>(), &form, "");
+  if (!refusals.empty()) refuse("observed.yaml", refusals);
+  return form;
+}
+
+Readiness readiness(const ReferenceForm& form) {
+  return {.found = is(form.found), .ready = is(form.ready), .message = form.message};
+}
+
+actuators::JobSpec spec_of(const std::string& name, const PlanCase& given) {
+  const std::string uid(kUid);
+  const auto& spec = std::get<api::VirtualMachine>(given.vm.body).spec;
+  if (name == "root-disk") {
+    return actuators::MakeRootDisk{.vm_uid = uid,
+                                   .base_path = given.observed.image.path,
+                                   .size = spec.root_disk.size.value_or(Bytes{}),
+                                   .backend = spec.root_disk.backend};
+  }
+  for (const auto& disk : spec.disks) {
+    if (name == "disk-" + disk.name) return actuators::MakeDataDisk{.vm_uid = uid, .disk = disk.name, .size = disk.size};
+  }
+  const auto& sidecar = given.observed.host.sidecar;
+  const std::string address = sidecar ? sidecar->nics.at(0).address : "10.63.0.77/24";
+  const auto ssh = sidecar ? sidecar->launched_spec.ssh.value() : spec.ssh.value();
+  actuators::SshTarget target{.address = address.substr(0, address.find('/')), .port = ssh.port, .user = ssh.user, .vm_uid = uid};
+  if (name == "probe") return actuators::ProbeSsh{.target = std::move(target)};
+  if (name == "sync") return actuators::SyncGuest{.target = std::move(target), .nonce = "5eed"};
+  throw std::runtime_error("observed.yaml: there is no job " + name);
+}
+
+void fill_processes(actuators::VmmView& view, const HostForm& form) {
+  view.cgroup_exists = form.cgroup != Cgroup::absent;
+  view.cgroup_populated = form.cgroup == Cgroup::populated;
+  for (const auto& process : form.processes) {
+    const actuators::ProcessView seen{.pid = process.pid,
+                                      .start_time_ticks = 100,
+                                      .exe = process.exe,
+                                      .is_shim = is(process.shim),
+                                      .names_socket = true,
+                                      .in_cgroup = is(process.in_cgroup)};
+    view.processes.push_back(seen);
+    if (is(process.verified)) view.vmm = seen;
+  }
+  view.monitor = form.monitor;
+  if (!form.exit) return;
+  view.exit = actuators::ExitView{.reason = form.exit->reason,
+                                  .exit_code = form.exit->exit_code,
+                                  .signal = form.exit->signal,
+                                  .finished = form.exit->finished,
+                                  .message = form.exit->message};
+}
+
+void fill_host(PlanCase& given, const HostForm& form) {
+  auto& host = given.observed.host;
+  const std::string uid(kUid);
+  host.uid = uid;
+  host.boot_id = form.boot_id;
+  host.directory_exists = is(form.directory);
+  host.run_directory_exists = is(form.run_directory);
+  host.sidecar = form.sidecar_error.empty() ? form.sidecar : std::nullopt;
+  if (host.sidecar) {
+    host.sidecar->uid = uid;
+    host.sidecar->ns = given.vm.meta.ns;
+    host.sidecar->name = given.vm.meta.name;
+  }
+  host.sidecar_error = form.sidecar_error;
+  for (const auto& disk : form.disks) {
+    const auto path = disk.name == "root" ? actuators::root_disk_path(given.observed.layout, uid)
+                                          : actuators::data_disk_path(given.observed.layout, uid, disk.name);
+    host.disks.push_back({.name = disk.name, .path = path.string(), .size = disk.size, .allocated = {}});
+  }
+  for (const auto& tap : form.taps) {
+    host.links.push_back({.name = actuators::tap_name(uid, static_cast<std::size_t>(tap.interface)),
+                          .index = tap.index,
+                          .kind = "tun",
+                          .alias = is(tap.foreign) ? "not ours" : actuators::link_alias(uid),
+                          .master = tap.master,
+                          .up = true,
+                          .mtu = 1500,
+                          .addresses = {}});
+  }
+  fill_processes(host.vmm, form);
+  for (const auto& job : form.jobs) {
+    actuators::JobView view{.key = {.owner_uid = uid, .name = job.name},
+                            .spec = spec_of(job.name, given),
+                            .state = job.state,
+                            .result = job.result,
+                            .error = {},
+                            .duration = std::chrono::milliseconds(40)};
+    if (!job.error.empty()) {
+      view.error =
+          Error{.code = is(job.unreachable) ? ErrorCode::Unavailable : ErrorCode::Denied, .message = job.error, .sys_errno = 0};
+    }
+    host.jobs.push_back(std::move(view));
+  }
+}
+
+// The hash of an initrd that is as it should be is known to the plan alone: what it would write if there were none.
+void fill_initrd(PlanCase& given, Initrd initrd) {
+  auto& hash = given.observed.host.initrd_config_hash;
+  if (initrd == Initrd::stale) hash = "stale";
+  if (initrd != Initrd::current) return;
+  const auto plan = plan_for(given.vm, given.observed);
+  for (const auto& each : plan.steps) {
+    if (const auto* write = std::get_if<actuators::WriteVmInitrd>(&each.step))
+      hash = actuators::boot_config_hash(write->config, write->base_initrd);
+  }
+}
+
+// --- the plan as text --------------------------------------------------------------------------------------------------------
+
+json::object changed_members(const json::object& from, const json::object& to) {
+  json::object changed;
+  for (const auto& [key, value] : to) {
+    const auto* old = from.if_contains(key);
+    if (old != nullptr && *old == value) continue;
+    if (old != nullptr && old->is_object() && value.is_object()) {
+      changed[key] = changed_members(old->get_object(), value.get_object());
+    } else {
+      changed[key] = value;
+    }
+  }
+  for (const auto& [key, value] : from) {
+    if (to.if_contains(key) == nullptr) changed[key] = nullptr;
+  }
+  return changed;
+}
+
+json::object json_of(const actuators::Sidecar& sidecar) { return json::parse(actuators::encode_sidecar(sidecar)).get_object(); }
+
+json::array list(const std::vector<std::string>& texts) { return json::array(texts.begin(), texts.end()); }
+
+// The arguments of a step that a reader wants to see; the VM's own uid is left out.
+struct Arguments {
+  const PlanCase& given;
+
+  json::object operator()(const actuators::MakeVmDirectory& s) const {
+    return {{"addresses", list(s.addresses)}, {"port", s.port}};
+  }
+  json::object operator()(const actuators::WriteSidecar& s) const {
+    const auto& old = given.observed.host.sidecar;
+    return {{"changes", changed_members(old ? json_of(*old) : json::object{}, json_of(s.sidecar))}};
+  }
+  json::object operator()(const actuators::WriteVmInitrd& s) const {
+    json::array lines;
+    const auto text = actuators::boot_config_text(s.config);
+    for (const auto line : split(text, '\n')) {
+      if (!line.empty()) lines.emplace_back(line);
+    }
+    return {{"base", s.base_initrd}, {"config", lines}};
+  }
+  json::object operator()(const actuators::MakeTap& s) const { return {{"tap", s.name}, {"bridge", s.bridge}, {"mtu", s.mtu}}; }
+  json::object operator()(const actuators::RemoveLink& s) const { return {{"link", s.name}}; }
+  json::object operator()(const actuators::LaunchVmm& s) const {
+    json::array disks;
+    for (const auto& disk : s.disks) disks.push_back(json::value{{"name", disk.name}, {"path", disk.path}});
+    json::array nics;
+    for (const auto& nic : s.nics) nics.push_back(json::value{{"tap", nic.tap}, {"mac", nic.mac}});
+    return {{"cpus", s.cpus},
+            {"memory", api::format_quantity(s.memory)},
+            {"kernel", s.kernel_path},
+            {"initrd", s.initrd_path},
+            {"kernelArgs", list(s.kernel_args)},
+            {"disks", disks},
+            {"nics", nics}};
+  }
+  json::object operator()(const actuators::StartJob& s) const {
+    json::object out{{"job", s.key.name}};
+    if (const auto* root = std::get_if<actuators::MakeRootDisk>(&s.spec)) {
+      out["base"] = root->base_path;
+      out["size"] = api::format_quantity(root->size);
+    } else if (const auto* data = std::get_if<actuators::MakeDataDisk>(&s.spec)) {
+      out["disk"] = data->disk;
+      out["size"] = api::format_quantity(data->size);
+    } else if (const auto* sync = std::get_if<actuators::SyncGuest>(&s.spec)) {
+      out["address"] = sync->target.address;
+      out["nonce"] = sync->nonce;
+    } else if (const auto* probe = std::get_if<actuators::ProbeSsh>(&s.spec)) {
+      out["address"] = probe->target.address;
+    }
+    return out;
+  }
+  json::object operator()(const actuators::ForgetJob& s) const { return {{"job", s.key.name}}; }
+  template <class Other>
+  json::object operator()(const Other&) const {
+    return {};
+  }
+};
+
+json::object json_of(const PlanCase& given, const actuators::Step& step) {
+  json::object out{{"do", actuators::name_of(step)}};
+  for (const auto& [key, value] : std::visit(Arguments{given}, step)) out[key] = value;
+  return out;
+}
+
+json::array json_of(const std::vector<api::AddressLeaseSpec>& leases) {
+  json::array out;
+  for (const auto& lease : leases)
+    out.emplace_back(fmt::format("{} {} for interface {}", lease.network, lease.address, lease.interface_index));
+  return out;
+}
+
+std::string_view text_of(api::ConditionStatus status) {
+  if (status == api::ConditionStatus::True) return "True";
+  return status == api::ConditionStatus::False ? "False" : "Unknown";
+}
+
+json::array steps_of(const PlanCase& given, const Plan& plan) {
+  json::array steps;
+  for (const auto& each : plan.steps) {
+    json::object out{{"name", each.name}};
+    for (const auto& [key, value] : json_of(given, each.step)) out[key] = value;
+    json::array undo;
+    for (const auto& back : each.undo) undo.emplace_back(actuators::describe(back));
+    if (!undo.empty()) out["undo"] = std::move(undo);
+    steps.emplace_back(std::move(out));
+  }
+  return steps;
+}
+
+void add_list(json::object& out, std::string_view key, json::array list) {
+  if (!list.empty()) out[key] = std::move(list);
+}
+
+}  // namespace
+
+PlanCase read_case(std::string_view desired, std::string_view observed) {
+  PlanCase given;
+  const auto manifest = api::decode_manifest(desired);
+  if (!manifest.refusals.empty()) refuse("desired.yaml", manifest.refusals);
+  const auto vm = std::ranges::find_if(
+      manifest.value, [](const auto& document) { return api::kind_of(document.object) == api::Kind::VirtualMachine; });
+  if (vm == manifest.value.end()) throw std::runtime_error("desired.yaml: there is no VirtualMachine");
+  given.vm = vm->object;
+  auto& body = std::get<api::VirtualMachine>(given.vm.body);
+  const auto form = read_form(observed, body.spec);
+
+  given.vm.meta.uid = kUid;
+  given.vm.meta.generation = form.object.generation;
+  if (is(form.object.finalizer)) given.vm.meta.finalizers = {std::string(kTeardownFinalizer)};
+  if (is(form.object.deleted)) given.vm.meta.deletion_time = form.now;
+  body.status = form.status;
+
+  auto& seen = given.observed;
+  seen.now = form.now;
+  seen.layout = {.state_dir = "/var/lib/banger", .run_dir = "/run/banger"};
+  seen.fresh_nonce = "c0ffee";
+  seen.image = {.state = readiness(form.image), .path = form.image.path, .digest = form.image.digest};
+  seen.kernel = {.state = readiness(form.kernel), .path = form.kernel.path, .initrd = form.kernel.initrd, .args = {}};
+  for (const auto& document : manifest.value) {
+    if (const auto* kernel = std::get_if<api::Kernel>(&document.object.body)) seen.kernel.args = kernel->spec.args;
+  }
+  for (const auto& nic : body.spec.network_interfaces) seen.networks.try_emplace(nic.network);
+  for (const auto& network : form.networks) {
+    seen.networks[network.name] = {.state = {.found = is(network.found), .ready = is(network.ready), .message = network.message},
+                                   .uid = network.uid,
+                                   .cidr = network.cidr,
+                                   .gateway = network.gateway,
+                                   .bridge = network.bridge,
+                                   .mtu = 1500,
+                                   .nameservers = network.nameservers};
+  }
+  seen.leases = form.leases;
+  fill_host(given, form.host);
+  fill_initrd(given, form.host.initrd);
+  return given;
+}
+
+std::string write_plan(const PlanCase& given, const Plan& plan) {
+  static constexpr std::array<std::string_view, 3> kOperations{"None", "Start", "Stop"};
+  static constexpr std::array<std::string_view, 3> kFinalizer{"Keep", "Add", "Remove"};
+  json::object out{{"phase", plan.phase}, {"operation", kOperations.at(static_cast<std::size_t>(plan.operation))}};
+  if (plan.finalizer != FinalizerChange::Keep) out["finalizer"] = kFinalizer.at(static_cast<std::size_t>(plan.finalizer));
+  add_list(out, "claims", json_of(plan.claims));
+  out["steps"] = steps_of(given, plan);
+  add_list(out, "releases", json_of(plan.releases));
+  json::array conditions;
+  for (const auto& finding : plan.findings)
+    conditions.emplace_back(fmt::format("{}={} {}: {}", finding.type, text_of(finding.status), finding.reason, finding.message));
+  add_list(out, "conditions", std::move(conditions));
+  json::array events;
+  for (const auto& event : plan.events)
+    events.emplace_back(
+        fmt::format("{} {}: {}", event.type == api::EventType::Normal ? "Normal" : "Warning", event.reason, event.message));
+  add_list(out, "events", std::move(events));
+  json::array progress;
+  for (const auto& each : plan.progress) progress.emplace_back(fmt::format("{} {}", each.name, each.state));
+  add_list(out, "progress", std::move(progress));
+  json::array pending;
+  for (const auto& each : plan.pending)
+    pending.emplace_back(fmt::format("{} ({}): {} → {}", each.field, each.update_class, each.from, each.to));
+  add_list(out, "pending", std::move(pending));
+  if (plan.error) out["error"] = plan.error->message;
+  out["lookAgain"] = plan.look_again ? fmt::format("{} ms", plan.look_again->count()) : "on change";
+  return api::yaml_of(out);
+}
+
+}  // namespace banger::reconcilers::virtual_machine
