@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <ranges>
 #include <utility>
 
 #include "intake/pass.hpp"
@@ -15,28 +14,11 @@ namespace banger::intake {
 namespace {
 
 constexpr std::chrono::milliseconds kRetrySoon{50};
-constexpr std::chrono::milliseconds kPersonIsWaiting{1'000};
 
 // A store that cannot answer stops the scan; anything else concerns one object.
 bool is_store_trouble(const Error& error) {
   return error.code == ErrorCode::Unavailable || error.code == ErrorCode::Busy || error.code == ErrorCode::Internal ||
          error.code == ErrorCode::Denied;
-}
-
-bool declares(const KnownFile& file, const api::ObjectKey& key) {
-  return std::ranges::any_of(file.documents, [&](const auto& document) { return api::key_of(document.object) == key; });
-}
-
-// The first object that a file declares twice.
-std::optional<std::string> declared_twice(const KnownFile& file) {
-  std::map<api::ObjectKey, std::size_t> lines;
-  for (const auto& document : file.documents) {
-    const auto key = api::key_of(document.object);
-    const auto [it, is_new] = lines.try_emplace(key, document.line);
-    if (!is_new)
-      return fmt::format("{}: {} is declared a second time, first in line {}", document.line, api::to_string(key), it->second);
-  }
-  return std::nullopt;
 }
 
 }  // namespace
@@ -129,89 +111,6 @@ Result<void> ManifestDirectory::load_source(Pass& pass) {
   return {};
 }
 
-void ManifestDirectory::plan(Pass& pass) {
-  for (const auto& [name, file] : table_.files()) {
-    auto& row = pass.rows[name];
-    row.file = name;
-    switch (file.state) {
-      case FileState::Settling: {
-        const auto& old = pass.old_status().files;
-        const auto before = std::ranges::find(old, name, &api::SourceFileStatus::file);
-        row = before != old.end()
-                  ? *before
-                  : api::SourceFileStatus{
-                        .file = name, .state = "Waiting", .objects = 0, .message = name + ": is still being written"};
-        break;
-      }
-      case FileState::Refused:
-        row.state = "Invalid";
-        row.message = file.problem;
-        break;
-      case FileState::Good:
-        plan_file(pass, name, file);
-        break;
-    }
-  }
-}
-
-// Who else has the object, as the end of a sentence; nothing: this file may have it.
-std::optional<std::string> ManifestDirectory::rival(const Pass& pass, const std::string& file, const api::ObjectKey& key) const {
-  if (const auto claim = pass.claims.find(key); claim != pass.claims.end()) return "is already declared by " + claim->second;
-  const auto live = pass.live.find(key);
-  if (live == pass.live.end()) return std::nullopt;
-  const auto owner = owner_of(live->second);
-  if (!owner || (owner->source == options_.name && owner->file == file)) return std::nullopt;
-  if (owner->source != options_.name) {
-    if (!pass.sources.contains(owner->source)) return std::nullopt;
-    return fmt::format("already comes from {} of source {}", owner->file, owner->source);
-  }
-  if (table_.is_unknown(owner->file)) return fmt::format("already comes from {}, which cannot be understood now", owner->file);
-  const auto* other = table_.find(owner->file);
-  if (other == nullptr || !declares(*other, key)) return std::nullopt;
-  return "is already declared by " + owner->file;
-}
-
-// The whole file or nothing of it: writes are planned only when every document of it can be applied.
-void ManifestDirectory::plan_file(Pass& pass, const std::string& name, const KnownFile& file) {
-  auto& row = pass.rows[name];
-  const auto give_up = [&](std::string state, std::string message) {
-    row.state = std::move(state);
-    row.message = std::move(message);
-  };
-  if (const auto twice = declared_twice(file)) return give_up("Invalid", fmt::format("{}:{}", name, *twice));
-  if (file.documents.empty()) {
-    const auto owned = owned_by(pass.live, options_.name);
-    const bool had_objects = std::ranges::any_of(owned, [&](const auto* object) { return owner_of(*object)->file == name; });
-    // An emptied file is more often a full disk or a half-done edit than a wish.
-    if (had_objects) return give_up("Invalid", name + ": holds no object any more; to remove its objects, delete the file");
-  }
-  std::vector<PlannedWrite> writes;
-  for (const auto& document : file.documents) {
-    const auto key = api::key_of(document.object);
-    if (const auto other = rival(pass, name, key)) {
-      return give_up("Conflict", fmt::format("{}:{}: {} {}", name, document.line, api::to_string(key), *other));
-    }
-    const auto live = pass.live.find(key);
-    const auto current = live == pass.live.end() ? std::nullopt : std::optional(live->second);
-    PlannedWrite write{.plan = plan_apply(document, current, {.source = options_.name, .file = name}), .file = name};
-    if (write.plan.action == ApplyAction::Wait) {
-      look_again_in(kPersonIsWaiting);
-      return give_up("Waiting", fmt::format("{}:{}: {} is still being deleted", name, document.line, api::to_string(key)));
-    }
-    if (write.plan.action == ApplyAction::Refuse) {
-      auto refusal = write.plan.refusals.front();
-      if (refusal.line == 0) refusal.line = document.line;
-      return give_up("Invalid", api::to_string(refusal, name));
-    }
-    write.taken_over = current && !owner_of(*current);
-    if (write.plan.action != ApplyAction::Nothing) writes.push_back(std::move(write));
-  }
-  row.state = "Applied";
-  row.objects = static_cast<std::int64_t>(file.documents.size());
-  for (const auto& document : file.documents) pass.claims.emplace(api::key_of(document.object), name);
-  std::ranges::move(writes, std::back_inserter(pass.writes));
-}
-
 Result<void> ManifestDirectory::write(Pass& pass) {
   // What others refer to comes first (the order of Kind).
   std::ranges::stable_sort(pass.writes, {}, [](const auto& write) { return api::key_of(write.plan.object); });
@@ -236,79 +135,6 @@ Result<void> ManifestDirectory::write(Pass& pass) {
                      "was made through the API, now declared by " + from);
     }
     pass.live.insert_or_assign(key, *std::move(written));
-  }
-  return {};
-}
-
-Result<void> ManifestDirectory::prune(Pass& pass) {
-  std::set<api::ObjectKey> declared;
-  for (const auto& [name, file] : table_.files()) {
-    for (const auto& document : file.documents) declared.insert(api::key_of(document.object));
-  }
-  const auto owned = owned_by(pass.live, options_.name);
-  PruneInput input{.directory = pass.directory,
-                   .identity = pass.identity,
-                   .owned = owned.size(),
-                   .token = pass.old_status().prune_token,
-                   .confirmed_token = std::get<api::ManifestSource>(pass.source.body).spec.confirmed_prune_token,
-                   .now_ms = clock_.wall().time_since_epoch().count()};
-  const auto& waited = pass.old_status().waiting_removals;
-  std::set<api::ObjectKey> fresh;
-  for (const auto* object : owned) {
-    const auto key = api::key_of(*object);
-    if (pass.readable() && (declared.contains(key) || must_stay(pass, owner_of(*object)->file))) continue;
-    input.undeclared.emplace(key, object->meta.uid);
-    // A list that was cut short does not say who else has waited.
-    if (waited.size() >= kMaxListed || std::ranges::find(waited, api::to_string(key)) != waited.end()) {
-      input.waiting.insert(key);
-    } else {
-      fresh.insert(key);
-    }
-  }
-  if (!settled(pass, fresh)) {
-    pass.removals_settle = true;
-    for (const auto& key : fresh) input.undeclared.erase(key);
-  }
-  pass.prune = decide_prune(input);
-  if (!pass.prune.wait.empty()) look_again_in(kPersonIsWaiting);
-  return remove(pass, pass.prune.remove);
-}
-
-// Objects of a file that is not applied as it stands keep their last good state, whatever the file says.
-bool ManifestDirectory::must_stay(const Pass& pass, const std::string& file) const {
-  if (table_.is_unknown(file)) return true;
-  const auto row = pass.rows.find(file);
-  return row != pass.rows.end() && row->second.state != "Applied";
-}
-
-// True when these removals may be decided: none is new, and no file is half read that might declare them again.
-bool ManifestDirectory::settled(const Pass& pass, const std::set<api::ObjectKey>& fresh) {
-  const auto now = clock_.steady();
-  std::erase_if(missing_since_, [&](const auto& entry) { return !fresh.contains(entry.first); });
-  auto newest = SteadyTime::min();
-  for (const auto& key : fresh) newest = std::max(newest, missing_since_.try_emplace(key, now).first->second);
-  if (fresh.empty()) return true;
-  if (pass.readable() && table_.anything_settles()) {
-    look_again_in(options_.settle.unchanged);
-    return false;
-  }
-  const auto left = newest + options_.removal_settle - now;
-  if (left <= std::chrono::milliseconds::zero()) return true;
-  look_again_in(left);
-  return false;
-}
-
-Result<void> ManifestDirectory::remove(Pass& pass, const std::set<api::ObjectKey>& keys) {
-  for (const auto& key : keys | std::views::reverse) {  // what refers to others goes first
-    const auto& uid = pass.live.at(key).meta.uid;
-    events_.record(key, uid, api::EventType::Normal, "Removed",
-                   fmt::format("no file of source {} declares it any more", options_.name));
-    auto removed = objects_.remove(key, {.uid = uid});
-    if (!removed && removed.error().error.code != ErrorCode::NotFound && removed.error().error.code != ErrorCode::Conflict) {
-      return fail(with_context(std::move(removed).error().error, "removing " + api::to_string(key)));
-    }
-    pass.live.erase(key);
-    missing_since_.erase(key);
   }
   return {};
 }

@@ -2,6 +2,7 @@
 // What one scan of a manifest directory knows, from the look at the directory to the published status.
 #pragma once
 
+#include <chrono>
 #include <map>
 #include <optional>
 #include <set>
@@ -17,6 +18,9 @@ namespace banger::intake {
 
 // Remembers which directory was read, on the ManifestSource: "<device>:<inode>".
 inline constexpr std::string_view kIdentityAnnotation = "banger.dev/directory-identity";
+
+// How often to look while something is awaited that inotify does not tell: a confirmation, a deletion's end, a directory.
+inline constexpr std::chrono::milliseconds kPersonIsWaiting{1'000};
 
 struct PlannedWrite {
   ApplyPlan plan;
