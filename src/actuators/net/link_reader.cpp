@@ -57,6 +57,7 @@ Result<std::vector<LinkRecord>> read_link_records(RouteSocket& socket) {
 Result<std::vector<Cidr>> read_addresses(RouteSocket& socket, int index) {
   BGR_TRY(const auto records, read_address_records(socket, index));
   std::vector<Cidr> addresses;
+  addresses.reserve(records.size());
   for (const auto& record : records) addresses.push_back(record.address);
   return addresses;
 }

@@ -76,7 +76,9 @@ Result<Applied> repair(RouteSocket& socket, const LinkRecord& link, const LinkCh
 }
 
 // Hosts without IPv6 refuse it; there is nothing to silence then.
-void keep_quiet(RouteSocket& socket, int index) { (void)socket.change(silence_ipv6(index), "silencing IPv6"); }
+void keep_quiet(RouteSocket& socket, int index) {
+  [[maybe_unused]] const auto refused = socket.change(silence_ipv6(index), "silencing IPv6");
+}
 
 Result<LinkRecord> just_made(RouteSocket& socket, std::string_view name) {
   BGR_TRY(auto link, read_link(socket, name));

@@ -298,6 +298,7 @@ TEST_CASE("a dump of 200 taps shows what single looks show, and workers may make
   std::vector<std::vector<std::string>> names(kThreads);
   {
     std::vector<std::jthread> threads;
+    threads.reserve(kThreads);
     for (std::size_t t = 0; t < kThreads; ++t) {
       threads.emplace_back([&, t] {
         SeededRandom random(t + 1);

@@ -122,6 +122,7 @@ Result<std::vector<RouteView>> NetActuator::routes() {
 Result<std::vector<NatView>> NetActuator::nat_tables() {
   BGR_TRY(const auto tables, state_->nft->tables());
   std::vector<NatView> views;
+  views.reserve(tables.size());
   for (const auto& table : tables) views.push_back(view_of(table));
   return views;
 }

@@ -73,11 +73,11 @@ void HintFilter::learn(const std::vector<LinkRecord>& links, const std::vector<N
 std::optional<std::string> HintFilter::on_link(const LinkRecord& link, bool deleted) {
   const int index = static_cast<int>(link.view.index);
   const auto known = links_.find(index);
-  const auto before = known == links_.end() ? std::string() : known->second;
+  auto before = known == links_.end() ? std::string() : known->second;
   if (link.family == AF_BRIDGE) {  // about a port of a bridge; such messages carry no alias
     return before.empty() ? std::nullopt : std::optional(before);
   }
-  const auto now = uid_of_alias(link.view.alias).value_or("");
+  auto now = uid_of_alias(link.view.alias).value_or("");
   if (deleted) {
     if (known != links_.end()) links_.erase(known);
     return now.empty() ? before : now;
