@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <map>
 #include <memory>
 
@@ -29,6 +30,17 @@ using Register = std::function<void(std::function<Outcome<>(const Session&)>)>;
 class Verbs {
  public:
   Verbs(CLI::App& app, Command& command) : app_(app), command_(command) {}
+
+  // Words after "--" are the verb's, whatever they look like. CLI11 2.1 hands them to the wrong command when a list has begun.
+  Outcome<> take_trailing(const std::vector<std::string>& words) {
+    if (words.empty()) return {};
+    for (const auto* verb : app_.get_subcommands()) {
+      const auto it = trailing_.find(verb);
+      if (it == trailing_.end()) return give_up(usage(fmt::format("bangerctl {} takes nothing after --", verb->get_name())));
+      it->second->insert(it->second->end(), words.begin(), words.end());
+    }
+    return {};
+  }
 
   void add_all() {
     add_apply();
@@ -90,6 +102,7 @@ class Verbs {
     auto options = std::make_shared<GetOptions>();
     static const std::map<std::string, OutputFormat> kFormats{
         {"wide", OutputFormat::Wide}, {"json", OutputFormat::Json}, {"yaml", OutputFormat::Yaml}, {"name", OutputFormat::Name}};
+    trailing_[verb] = &options->words;
     verb->add_option("KIND", options->words, "vm, network, image, kernel, event, lease, source; then names")->required();
     auto output = std::make_shared<std::string>();
     verb->add_option("-o,--output", *output, "wide, json, yaml or name")->check(CLI::IsMember({"wide", "json", "yaml", "name"}));
@@ -106,6 +119,7 @@ class Verbs {
     auto* verb =
         add_verb("describe", "Everything about an object: desired beside observed, kernel objects, conditions, steps, events");
     auto options = std::make_shared<DescribeOptions>();
+    trailing_[verb] = &options->words;
     verb->add_option("KIND", options->words, "KIND NAME… or KIND/NAME…")->required();
     runs(verb, options, describe);
   }
@@ -113,6 +127,7 @@ class Verbs {
   void add_delete() {
     auto* verb = add_verb("delete", "Delete objects and wait until they are gone");
     auto options = std::make_shared<DeleteOptions>();
+    trailing_[verb] = &options->words;
     verb->add_option("KIND", options->words, "KIND NAME… or KIND/NAME…");
     verb->add_option("-f,--filename", options->files, "The objects of these manifests; repeatable")->allow_extra_args(false);
     verb->add_flag("--wait,!--no-wait", options->wait, "Wait until they are gone; --wait=false does not")->capture_default_str();
@@ -122,6 +137,7 @@ class Verbs {
   void add_wait() {
     auto* verb = add_verb("wait", "Wait for a condition of objects, or until they are gone");
     auto options = std::make_shared<WaitOptions>();
+    trailing_[verb] = &options->words;
     verb->add_option("OBJECT", options->words, "KIND NAME… or KIND/NAME…")->required();
     verb->add_option("--for", options->what, "condition=TYPE[=True|False|Unknown], or delete")->required();
     runs_with_timeout(verb, options, wait);
@@ -130,6 +146,7 @@ class Verbs {
   void add_power(const char* name, const char* description, Outcome<> (*run)(const PowerOptions&, const Session&)) {
     auto* verb = add_verb(name, description);
     auto options = std::make_shared<PowerOptions>();
+    trailing_[verb] = &options->names;
     verb->add_option("VM", options->names, "Names of virtual machines")->required();
     verb->add_flag("--wait", options->wait, "Wait until it is done, and say how it came out");
     runs_with_timeout(verb, options, run);
@@ -139,6 +156,7 @@ class Verbs {
     auto* verb = add_verb("ssh", "A shell in a virtual machine, or a command: bangerctl ssh VM -- COMMAND…");
     auto options = std::make_shared<SshOptions>();
     verb->add_option("VM", options->vm, "Name of the virtual machine")->required();
+    trailing_[verb] = &options->command;
     verb->add_option("COMMAND", options->command, "The command and its arguments");
     runs(verb, options, ssh);
   }
@@ -174,6 +192,7 @@ class Verbs {
 
   CLI::App& app_;
   Command& command_;
+  std::map<const CLI::App*, std::vector<std::string>*> trailing_;
 };
 
 std::string mistake(const CLI::ParseError& error, const CLI::App& app) {
@@ -215,15 +234,20 @@ Outcome<Command> parse_command_line(std::span<const char* const> arguments) {
   app.add_option("-s,--socket", command.socket, "Socket of bangerd")->envname("BANGER_SOCKET")->capture_default_str();
   Verbs verbs(app, command);
   verbs.add_all();
+  const auto mark = std::ranges::find(arguments, std::string_view("--"), [](const char* word) { return std::string_view(word); });
+  const auto before = static_cast<std::size_t>(mark - arguments.begin());
+  std::vector<std::string> trailing;
+  if (mark != arguments.end()) trailing.assign(mark + 1, arguments.end());
   try {
-    app.parse(static_cast<int>(arguments.size()), arguments.data());
+    app.parse(static_cast<int>(before), arguments.data());
   } catch (const CLI::Success& success) {
     app.exit(success);
     return command;
   } catch (const CLI::ParseError& error) {
-    if (auto failure = unknown_verb(arguments, app)) return give_up(*std::move(failure));
+    if (auto failure = unknown_verb(arguments.first(before), app)) return give_up(*std::move(failure));
     return give_up(usage(mistake(error, app)));
   }
+  if (auto taken = verbs.take_trailing(trailing); !taken) return give_up(taken.error());
   command.ns_given = ns->count() > 0;
   return command;
 }
