@@ -41,8 +41,8 @@ struct BuildInitrd {
   bool operator==(const BuildInitrd&) const = default;
 };
 
-// Makes the VM's root.img from base_path (reflink or copy, sparse), at least size long, synced. An existing one is left as it is.
-// Result text: the backend used.
+// Makes the VM's root.img from base_path (reflink or copy, sparse), at least size long, synced. An existing one is grown (the
+// guest grows its file system at the next boot), never shrunk, never made anew. Result text: the backend used.
 struct MakeRootDisk {
   std::string vm_uid;
   std::string base_path;

@@ -109,8 +109,8 @@ Result<std::string> make_data_disk(const MakeDataDisk& job, const std::filesyste
   return "made";
 }
 
-Result<std::string> grow_data_disk(const MakeDataDisk& job, const std::filesystem::path& path, std::uint64_t present) {
-  const auto wanted = aligned(job.size);
+Result<std::string> grow_disk(Bytes size, const std::filesystem::path& path, std::uint64_t present) {
+  const auto wanted = aligned(size);
   if (present >= wanted) return "kept";
   const UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW));
   if (!fd.valid() || ::ftruncate(fd.get(), static_cast<off_t>(wanted)) != 0 || ::fsync(fd.get()) != 0) {
@@ -132,7 +132,11 @@ std::optional<std::string> disk_name(const std::string& file) {
 Result<std::string> run(const MakeRootDisk& job, const Layout& layout, const std::stop_token& stop) {
   const auto path = root_disk_path(layout, job.vm_uid);
   BGR_TRY(const auto present, look_at(path));
-  if (present) return noted_backend(path);
+  if (present) {
+    const auto grown = grow_disk(job.size, path, static_cast<std::uint64_t>(present->st_size));
+    if (!grown) return fail(with_context(grown.error(), fmt::format("making root disk {}", path.native())));
+    return noted_backend(path);
+  }
   auto made = make_root_disk(job, path, stop);
   if (!made) return fail(with_context(std::move(made).error(), fmt::format("making root disk {}", path.native())));
   return made;
@@ -142,7 +146,7 @@ Result<std::string> run(const MakeDataDisk& job, const Layout& layout, const std
   if (stop.stop_requested()) return fail(stopped());
   const auto path = data_disk_path(layout, job.vm_uid, job.disk);
   BGR_TRY(const auto present, look_at(path));
-  auto made = present ? grow_data_disk(job, path, static_cast<std::uint64_t>(present->st_size)) : make_data_disk(job, path);
+  auto made = present ? grow_disk(job.size, path, static_cast<std::uint64_t>(present->st_size)) : make_data_disk(job, path);
   if (!made) return fail(with_context(std::move(made).error(), fmt::format("making data disk {}", path.native())));
   return made;
 }

@@ -81,13 +81,24 @@ TEST_CASE("a root disk is a sparse copy of its base, extended to its size, and o
   CHECK(f.files() == 1);
 }
 
-TEST_CASE("an existing root disk is left as it is, whatever is asked") {
+TEST_CASE("an existing root disk keeps its content, whatever is asked") {
   const Fixture f;
   testing::write(root_disk_path(f.layout, kUid), "precious");
-  const auto made = run(f.root(mib(256), api::DiskBackend::Reflink), f.layout, {});
+  const auto made = run(f.root({0}, api::DiskBackend::Reflink), f.layout, {});
   REQUIRE(made);
   CHECK(*made == "copy");
   CHECK(testing::read(root_disk_path(f.layout, kUid)) == "precious");
+}
+
+TEST_CASE("an existing root disk grows, keeps what it holds, and never shrinks") {
+  const Fixture f;
+  const auto path = root_disk_path(f.layout, kUid);
+  testing::write(path, "precious");
+  REQUIRE(run(f.root(mib(1)), f.layout, {}));
+  CHECK(std::filesystem::file_size(path) == mib(1).value);
+  CHECK(testing::read(path).starts_with("precious"));
+  REQUIRE(run(f.root(kib(64)), f.layout, {}));
+  CHECK(std::filesystem::file_size(path) == mib(1).value);
 }
 
 TEST_CASE("without a size the root disk is as large as its base") {

@@ -75,10 +75,14 @@ Result<std::string> SimHost::work(const BuildInitrd& job) {
 Result<std::string> SimHost::work(const MakeRootDisk& job) {
   Vm& vm = vms_[job.vm_uid];
   if (!vm.directory) return fail(not_found("making the root disk: the VM's directory does not exist"));
-  const auto base = facts_of(job.base_path);
-  if (!base.exists) return fail(not_found("making the root disk: no base " + job.base_path));
-  const auto path = root_disk_path(layout_, job.vm_uid).string();
-  vm.disks.try_emplace("root", DiskView{.name = "root", .path = path, .size = std::max(job.size, base.size), .allocated = {}});
+  auto disk = vm.disks.find("root");
+  if (disk == vm.disks.end()) {
+    const auto base = facts_of(job.base_path);
+    if (!base.exists) return fail(not_found("making the root disk: no base " + job.base_path));
+    const auto path = root_disk_path(layout_, job.vm_uid).string();
+    disk = vm.disks.emplace("root", DiskView{.name = "root", .path = path, .size = base.size, .allocated = {}}).first;
+  }
+  disk->second.size = std::max(disk->second.size, job.size);
   return "copy";
 }
 
