@@ -29,6 +29,20 @@ Result<std::optional<api::Object>> find(Ports& ports, api::Kind kind, const std:
 
 const api::Object* pointer(const std::optional<api::Object>& object) { return object ? &*object : nullptr; }
 
+// The recorded interfaces are those of the spec, and each holds its address: nothing is to be claimed or given back.
+bool holds_all(const api::VirtualMachineSpec& spec, const std::string& uid, const Observed& observed) {
+  const auto& sidecar = observed.host.sidecar;
+  const auto& wanted = spec.network_interfaces;
+  if (!sidecar || sidecar->nics.size() != wanted.size() || observed.leases.size() != wanted.size()) return false;
+  for (std::size_t i = 0; i < wanted.size(); ++i) {
+    const auto& lease = observed.leases[i];
+    const auto index = static_cast<std::int64_t>(i);
+    if (lease.vm_uid != uid || lease.interface_index != index || lease.network != wanted[i].network) return false;
+    if (wanted[i].address && *wanted[i].address != lease.address) return false;
+  }
+  return true;
+}
+
 // What is leased in the networks the VM is on, and everything that it holds.
 Result<void> list_leases(Ports& ports, const std::string& uid, Observed& observed) {
   BGR_TRY(const auto listing, ports.objects.store().list({.kind = api::Kind::AddressLease, .ns = std::nullopt}));
@@ -94,9 +108,11 @@ Result<Observed> observe(Ports& ports, const actuators::Layout& layout, const ap
     BGR_TRY(const auto network, find(ports, api::Kind::Network, nic.network));
     observed.networks.emplace(nic.network, network_facts(pointer(network)));
   }
-  if (observed.host.vmm.cgroup_populated && !vm.meta.deletion_time) {
-    observed.leases = leases_in_use(ports.objects, observed.host);
-  } else {
+  // A listing costs as much as there are VMs; most passes can do without.
+  if (!vm.meta.deletion_time) observed.leases = leases_in_use(ports.objects, observed.host);
+  const bool enough = observed.host.vmm.cgroup_populated || holds_all(spec, vm.meta.uid, observed);
+  if (vm.meta.deletion_time || !enough) {
+    observed.leases.clear();
     BGR_CHECK(list_leases(ports, vm.meta.uid, observed));
   }
   return observed;

@@ -55,8 +55,8 @@ struct Observed {
   ImageFacts image;
   KernelFacts kernel;
   std::map<std::string, NetworkFacts> networks;  // those that the spec names
-  // While the VMM lives: those of the sidecar's interfaces that exist, whoever holds them. Else: all of the networks above and
-  // all that this VM holds.
+  // While the VMM lives, or when the sidecar's interfaces are those of the spec and hold their addresses: the leases of these
+  // addresses, whoever holds them. Else: all of the networks above and all that this VM holds.
   std::vector<api::AddressLeaseSpec> leases;
   std::string fresh_nonce;  // 32 hexadecimal digits that nobody has seen
   bool operator==(const Observed&) const = default;

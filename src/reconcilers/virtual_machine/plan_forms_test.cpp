@@ -234,7 +234,13 @@ ObservedForm read_form(std::string_view text, const api::VirtualMachineSpec& des
   const auto* host = api::schema::find_entry(root, "host");
   if (host != nullptr && api::schema::find_entry(host->value, "sidecar") != nullptr) {
     form.host.sidecar.emplace();
-    form.host.sidecar->launched_spec = desired;
+    auto& launched = form.host.sidecar->launched_spec = desired;
+    // A list that stands there replaces the desired one.
+    const auto* sidecar = api::schema::find_entry(host->value, "sidecar");
+    const auto* spec = api::schema::find_entry(sidecar->value, "launchedSpec");
+    if (spec != nullptr && api::schema::find_entry(spec->value, "disks") != nullptr) launched.disks.clear();
+    if (spec != nullptr && api::schema::find_entry(spec->value, "networkInterfaces") != nullptr)
+      launched.network_interfaces.clear();
   }
   api::schema::Decoder(api::schema::Writer::Stored, refusals)
       .read_fields(root, api::schema::fields_of<ObservedForm>(), &form, "");

@@ -134,13 +134,18 @@ bool plan_disk(Plan& plan, const Situation& at, const std::string& name, const s
                const actuators::JobSpec& spec, Bytes size) {
   const auto* disk = find_disk(at, name);
   const auto* job = find_job(at, job_name);
-  if (job == nullptr && disk != nullptr && disk->size >= size) return true;
+  const bool runs = job != nullptr && job->state == JobState::Running;
+  if (disk != nullptr && disk->size >= size && !runs) {  // what an older job did or failed to do does not matter any more
+    if (job != nullptr && job->state == JobState::Done)
+      plan.progress.push_back({.name = std::string(label), .state = "Done", .duration = job->duration, .message = ""});
+    return true;
+  }
   const actuators::StartJob start{.key = {.owner_uid = at.uid, .name = job_name}, .spec = spec};
-  if (job == nullptr || (job->state != JobState::Running && job->spec != spec)) {
+  if (job == nullptr || (!runs && job->spec != spec)) {
     plan.steps.push_back(step(std::string(label), start));
     return false;
   }
-  if (job->state == JobState::Running) {
+  if (runs) {
     plan.progress.push_back({.name = std::string(label), .state = "Running", .duration = job->duration, .message = ""});
     return false;
   }

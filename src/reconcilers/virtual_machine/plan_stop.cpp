@@ -179,8 +179,11 @@ Plan plan_deletion(const Situation& at) {
   if (at.host.directory_exists && !busy) plan.steps.push_back(step("Directory", actuators::RemoveVmDirectory{at.uid}));
   if (!plan.steps.empty() || busy) {
     std::vector<std::string> parts;
-    for (const auto& each : plan.steps) parts.push_back(each.name);
-    say_ready(plan, ConditionStatus::False, "Deleting", "is being removed: " + join(parts, ", "));
+    for (const auto& each : plan.steps) {
+      if (!std::holds_alternative<actuators::ForgetJob>(each.step)) parts.push_back(each.name);
+    }
+    say_ready(plan, ConditionStatus::False, "Deleting",
+              busy ? "waits for a job to stop" : "waits until what was made for it is gone: " + join(parts, ", "));
     plan.look_again = busy ? kBarrier : kAtOnce;
     return plan;
   }

@@ -71,10 +71,10 @@ TEST_CASE("every golden case plans what its file says") {
       continue;
     }
     const auto expected = text_of(directory / "plan.yaml");
-    CHECK_MESSAGE(got == expected,
-                  fmt::format("{}/plan.yaml (- expected, + planned):\n{}if the new plan is right: BANGER_UPDATE_GOLDENS=1 "
-                              "build/src/reconcilers/test_reconcilers -tc='every golden case*'",
-                              name, difference(expected, got)));
+    const bool same = got == expected;
+    CHECK_MESSAGE(same, fmt::format("{}/plan.yaml (- expected, + planned):\n{}if the new plan is right: BANGER_UPDATE_GOLDENS=1 "
+                                    "build/src/reconcilers/test_reconcilers -tc='every golden case*'",
+                                    name, difference(expected, got)));
   }
 }
 

@@ -375,6 +375,53 @@ TEST_CASE_FIXTURE(World, "a data disk grows at the restart that carries its edit
   CHECK(disk->size == mib(128));
 }
 
+TEST_CASE_FIXTURE(World, "a root disk grows at the restart that carries its edit out, without its image") {
+  const auto uid = running_vm();
+  remove(key(api::Kind::Image, "demo"));
+  edit_vm([](auto& spec, auto&) {
+    spec.root_disk.size = mib(512);
+    spec.restart_nonce = "1";
+  });
+  settle();
+  CHECK(condition("Ready") == "True Ready");
+  const auto view = *host.observe_vm(uid, 1);
+  const auto disk = std::ranges::find(view.disks, "root", &actuators::DiskView::name);
+  REQUIRE(disk != view.disks.end());
+  CHECK(disk->size == mib(512));
+}
+
+TEST_CASE_FIXTURE(World, "an interface that goes gives its address and its tap back at the restart") {
+  create_builtins();
+  create_image();
+  auto object = vm_object("web");
+  auto& nics = std::get<api::VirtualMachine>(object.body).spec.network_interfaces;
+  nics.push_back(nics.front());
+  const auto uid = create(std::move(object)).meta.uid;
+  settle();
+  CHECK(leases() == 2);
+  CHECK(host.launched(uid)->nics.size() == 2);
+  edit_vm([](auto& spec, auto&) { spec.network_interfaces.pop_back(); });
+  settle();
+  CHECK(leases() == 2);  // still in use
+  edit_vm([](auto& spec, auto&) { spec.restart_nonce = "1"; });
+  settle();
+  CHECK(leases() == 1);
+  CHECK(host.launched(uid)->nics.size() == 1);
+  CHECK(host.links().size() == 2);  // bridge and one tap
+}
+
+TEST_CASE_FIXTURE(World, "a resync of two hundred VMs at rest finds nothing to do, in little time") {
+  create_builtins();
+  create_image();
+  for (int i = 0; i < 200; ++i) create_vm(fmt::format("vm{}", i));
+  settle();
+  const auto view = *host.observe_all({});
+  const auto start = std::chrono::steady_clock::now();
+  for (auto& reconciler : reconcilers) CHECK(reconciler->drifted(view).empty());
+  const auto took = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+  MESSAGE("200 VMs planned in " << took << " ms");
+}
+
 TEST_CASE_FIXTURE(World, "another VMM that names our socket stops every start until it is gone") {
   create_builtins();
   create_image();
