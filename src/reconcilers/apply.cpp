@@ -9,6 +9,13 @@
 namespace banger::reconcilers {
 namespace {
 
+// Asking a guest whether it answers, or dropping the answer, leaves the host as it is: a quiet host counts no mutations.
+bool changes_host(const actuators::Step& step) {
+  if (std::holds_alternative<actuators::ForgetJob>(step)) return false;
+  const auto* job = std::get_if<actuators::StartJob>(&step);
+  return job == nullptr || !std::holds_alternative<actuators::ProbeSsh>(job->spec);
+}
+
 void undo(actuators::Host& host, const std::vector<PlannedStep>& steps, std::size_t failed, AppliedSteps& result) {
   std::vector<actuators::Step> done;
   for (std::size_t i = failed + 1; i-- > 0;) {
@@ -16,7 +23,7 @@ void undo(actuators::Host& host, const std::vector<PlannedStep>& steps, std::siz
       if (std::ranges::find(done, step) != done.end()) continue;
       done.push_back(step);
       const auto applied = host.apply(step);
-      if (applied && *applied == actuators::Applied::Changed) ++result.mutations;
+      if (applied && *applied == actuators::Applied::Changed && changes_host(step)) ++result.mutations;
       if (applied) continue;
       result.undo_errors.push_back(fmt::format("{}: {}", actuators::describe(step), applied.error().message));
       if (applied.error().code == ErrorCode::Busy) return;
@@ -41,7 +48,7 @@ AppliedSteps apply_steps(actuators::Host& host, Clock& clock, const std::vector<
       undo(host, steps, i, result);
       return result;
     }
-    if (*applied == actuators::Applied::Changed) ++result.mutations;
+    if (*applied == actuators::Applied::Changed && changes_host(steps[i].step)) ++result.mutations;
     result.steps.push_back({.name = steps[i].name, .state = "Done", .duration = duration, .message = ""});
   }
   return result;

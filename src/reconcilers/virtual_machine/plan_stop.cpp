@@ -22,8 +22,18 @@ struct Verdict {
   std::string message;
 };
 
+constexpr std::string_view kSynced = "the guest synced its disks before it was ended";
+
+Verdict synced(std::string nonce) {
+  return {.decided = true, .nonce = std::move(nonce), .reason = "Synced", .message = std::string(kSynced)};
+}
+
 Verdict unsynced(std::string reason, std::string message) {
   return {.decided = true, .nonce = "", .reason = std::move(reason), .message = std::move(message)};
+}
+
+bool synced_in_last_launch(const Situation& at) {
+  return at.sidecar != nullptr && at.sidecar->sync_nonce.starts_with(fmt::format("{}:", at.sidecar->launches));
 }
 
 // Nothing answered in this launch so far: there is no one to ask for a sync.
@@ -33,9 +43,17 @@ bool never_answered(const Situation& at) {
   return ready != nullptr && ready->reason == "WaitingForSsh";
 }
 
+// A VMM that was killed stays in its group for a moment and can no longer be verified: what was found out before the kill stands.
+// One that still runs is asked again, since its guest may have written since.
+Verdict verdict_on_the_ending(const Situation& at) {
+  if (!synced_in_last_launch(at)) return unsynced("SyncNotConfirmed", "the VMM is ending or is none that we know");
+  const auto& recorded = at.sidecar->sync_nonce;
+  return synced(recorded.substr(recorded.find(':') + 1));
+}
+
 Verdict verdict_of(const Situation& at) {
   const auto monitor = at.host.vmm.monitor;
-  if (at.vmm == nullptr) return unsynced("SyncNotConfirmed", "the VMM is ending or is none that we know");
+  if (at.vmm == nullptr) return verdict_on_the_ending(at);
   if (monitor == MonitorState::InternalError || monitor == MonitorState::Shutdown || monitor == MonitorState::Prelaunch)
     return unsynced("SyncNotConfirmed", "the guest does not run any more");
   if (!ssh_target(at))
@@ -47,9 +65,7 @@ Verdict verdict_of(const Situation& at) {
   }
   if (job->state == JobState::Running) return {};
   const auto* asked = std::get_if<actuators::SyncGuest>(&job->spec);
-  if (job->state == JobState::Done && asked != nullptr && job->result == asked->nonce)
-    return {
-        .decided = true, .nonce = asked->nonce, .reason = "Synced", .message = "the guest synced its disks before it was ended"};
+  if (job->state == JobState::Done && asked != nullptr && job->result == asked->nonce) return synced(asked->nonce);
   if (job->state == JobState::Done) return unsynced("SyncNotConfirmed", "the guest did not echo the nonce after its sync");
   const auto error = job->error.value_or(internal("the sync failed and does not say why"));
   const bool unreachable = error.code == ErrorCode::Unavailable;
@@ -73,7 +89,8 @@ void plan_kill(Plan& plan, const Situation& at, std::string_view ended, const Ve
     if (next != *at.sidecar) plan.steps.push_back(step("End", actuators::WriteSidecar{std::move(next)}));
   }
   plan.steps.push_back(step("Kill", actuators::KillVmm{at.uid}));
-  plan.findings.push_back(clean_shutdown(clean, verdict.reason, verdict.message));
+  const bool said = at.vmm == nullptr && at.sidecar != nullptr && !at.sidecar->ended.empty();
+  if (clean || !said) plan.findings.push_back(clean_shutdown(clean, verdict.reason, verdict.message));
   if (!clean && (at.sidecar == nullptr || at.sidecar->ended.empty()))
     plan.events.push_back({.type = api::EventType::Warning, .reason = verdict.reason, .message = verdict.message});
   say_ready(plan, ConditionStatus::False, "Stopping", "waits for the VMM to end");
@@ -97,14 +114,10 @@ std::vector<PlannedStep> forget_jobs(const Situation& at) {
   return steps;
 }
 
-bool synced_in_last_launch(const Situation& at) {
-  return at.sidecar != nullptr && at.sidecar->sync_nonce.starts_with(fmt::format("{}:", at.sidecar->launches));
-}
-
 // The verdict on a VMM that is gone: what was confirmed, or how it ended.
 void plan_verdict(Plan& plan, const Situation& at) {
   if (synced_in_last_launch(at)) {
-    plan.findings.push_back(clean_shutdown(true, "Synced", "the guest synced its disks before it was ended"));
+    plan.findings.push_back(clean_shutdown(true, "Synced", std::string(kSynced)));
   } else if (at.host.vmm.exit && at.host.vmm.exit->reason == "GuestShutdown") {
     plan.findings.push_back(clean_shutdown(true, "GuestShutdown", "the guest powered off by itself"));
   } else if (at.sidecar != nullptr && at.sidecar->ended != kEndedOnPurpose && at.sidecar->launches > 0) {
