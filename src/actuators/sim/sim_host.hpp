@@ -70,7 +70,7 @@ class SimHost final : public Host {
 
   // --- faults ---
   // The next apply of a step of this name fails, count times.
-  void fail_next(std::string_view step, Error error, FaultPoint point, std::size_t count = 1);
+  void fail_next(std::string_view step, const Error& error, FaultPoint point, std::size_t count = 1);
   void clear_faults();
   // apply() throws SimCrash once this many further steps have answered Changed; nullopt: never.
   void crash_after(std::optional<std::size_t> changes);

@@ -64,9 +64,9 @@ Result<std::string> SimHost::work(const BuildImage& job) {
 }
 
 Result<std::string> SimHost::work(const BuildInitrd& job) {
-  const std::string path = (kernel_dir(layout_, job.kernel_uid) /
-                            fmt::format("initrd-{:016x}", static_cast<std::uint64_t>(std::hash<std::string>{}(job.modules_dir))))
-                               .string();
+  std::string path = (kernel_dir(layout_, job.kernel_uid) /
+                      fmt::format("initrd-{:016x}", static_cast<std::uint64_t>(std::hash<std::string>{}(job.modules_dir))))
+                         .string();
   directories_.insert(job.kernel_uid);
   files_[path] = FileFacts{.path = path, .exists = true, .size = mib(4), .mtime_ns = 1};
   return path;

@@ -156,7 +156,7 @@ void SimHost::fail_jobs(const std::string& name, std::optional<Error> error) {
   if (error) failing_jobs_.emplace(name, *std::move(error));
 }
 
-void SimHost::fail_next(std::string_view step, Error error, FaultPoint point, std::size_t count) {
+void SimHost::fail_next(std::string_view step, const Error& error, FaultPoint point, std::size_t count) {
   const std::lock_guard lock(mutex_);
   for (std::size_t i = 0; i < count; ++i) faults_[std::string(step)].push_back({error, point});
 }
@@ -185,6 +185,7 @@ void SimHost::clear_log() {
 std::vector<LinkView> SimHost::links() const {
   const std::lock_guard lock(mutex_);
   std::vector<LinkView> all;
+  all.reserve(links_.size());
   for (const auto& [name, link] : links_) all.push_back(link);
   return all;
 }

@@ -30,7 +30,7 @@ std::string last_part(std::string_view path) {
 // "vmlinuz-6.1.0-9" is 6.1.0-9; other names are their own version, unless the modules say better.
 std::string version_of(const api::KernelSpec& spec) {
   if (!spec.modules_dir.empty()) return last_part(spec.modules_dir);
-  const auto name = last_part(spec.path);
+  auto name = last_part(spec.path);
   for (const std::string_view prefix : {"vmlinuz-", "vmlinux-", "bzImage-"}) {
     if (name.starts_with(prefix)) return name.substr(prefix.size());
   }

@@ -122,6 +122,7 @@ void plan_intent(Plan& plan, const Situation& at, const actuators::Sidecar& next
                         (at.sidecar->launched_spec.ssh ? at.sidecar->launched_spec.ssh->port : 22) == port;
   if (!at.host.directory_exists || !same_pin) {
     std::vector<std::string> addresses;
+    addresses.reserve(next.nics.size());
     for (const auto& nic : next.nics) addresses.push_back(nic.address.substr(0, nic.address.find('/')));
     plan.steps.push_back(
         step("Directory", actuators::MakeVmDirectory{.vm_uid = at.uid, .addresses = std::move(addresses), .port = port}));
@@ -195,6 +196,7 @@ actuators::GuestConfig guest_config(const Situation& at, const std::vector<actua
 
 std::vector<actuators::Step> tap_removals(const Situation& at, const std::vector<actuators::NicRecord>& nics) {
   std::vector<actuators::Step> removals;
+  removals.reserve(nics.size());
   for (const auto& nic : nics) removals.emplace_back(actuators::RemoveLink{at.uid, nic.tap});
   return removals;
 }

@@ -110,6 +110,7 @@ void plan_sync(Plan& plan, const Situation& at) {
 
 std::vector<PlannedStep> forget_jobs(const Situation& at) {
   std::vector<PlannedStep> steps;
+  steps.reserve(at.host.jobs.size());
   for (const auto& job : at.host.jobs) steps.push_back(forget_job(at, job.key.name));
   return steps;
 }

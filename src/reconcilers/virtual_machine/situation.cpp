@@ -74,6 +74,7 @@ bool was_ready(const Situation& at) {
 
 std::string list_of(const std::vector<const actuators::ProcessView*>& processes) {
   std::vector<std::string> parts;
+  parts.reserve(processes.size());
   for (const auto* process : processes) parts.push_back(fmt::format("{} (pid {})", printable(process->exe), process->pid));
   return join(parts, ", ");
 }
