@@ -365,6 +365,14 @@ TEST_CASE("wait comes back when the condition holds of the spec as it is now") {
   CHECK(daemon.run({"wait", "--for=condition=Ready", "vm/web", "--timeout=100ms"}).exit_code ==
         4);  // the condition is of an older spec
   CHECK(daemon.run({"wait", "--for=condition=Ready", "vm/no"}).exit_code == 1);
+  CHECK(daemon.run({"wait", "--for=create", "vm/web"}).out == "virtualmachine/web is there\n");
+  const auto never = daemon.run({"wait", "--for=create", "vm/no", "--timeout=100ms"});
+  CHECK(never.exit_code == 4);
+  CHECK(never.err.find("it is not there yet") != std::string::npos);
+  std::jthread maker([&] {
+    daemon.run({"apply", "-f", "-"}, "apiVersion: banger.dev/v1alpha1\nkind: Image\nmetadata: {name: late}\nspec: {path: /x}\n");
+  });
+  CHECK(daemon.run({"wait", "--for=create", "image/late"}).exit_code == 0);
 }
 
 TEST_CASE("start, stop and restart edit the desired state and tell how it came out") {

@@ -135,11 +135,11 @@ class Verbs {
   }
 
   void add_wait() {
-    auto* verb = add_verb("wait", "Wait for a condition of objects, or until they are gone");
+    auto* verb = add_verb("wait", "Wait for a condition of objects, or until they are there, or gone");
     auto options = std::make_shared<WaitOptions>();
     trailing_[verb] = &options->words;
     verb->add_option("OBJECT", options->words, "KIND NAME… or KIND/NAME…")->required();
-    verb->add_option("--for", options->what, "condition=TYPE[=True|False|Unknown], or delete")->required();
+    verb->add_option("--for", options->what, "condition=TYPE[=True|False|Unknown], create, or delete")->required();
     runs_with_timeout(verb, options, wait);
   }
 

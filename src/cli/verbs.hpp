@@ -44,7 +44,7 @@ Outcome<> remove(const DeleteOptions& options, const Session& session);
 
 struct WaitOptions {
   std::vector<std::string> words;
-  std::string what;  // "condition=Ready", "condition=Ready=False", "delete"
+  std::string what;  // "condition=Ready", "condition=Ready=False", "create", "delete"
   std::chrono::milliseconds timeout = kDefaultTimeout;
 };
 Outcome<> wait(const WaitOptions& options, const Session& session);

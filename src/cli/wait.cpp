@@ -13,7 +13,8 @@ namespace banger::cli {
 namespace {
 
 struct Goal {
-  std::string condition;  // empty: gone
+  enum class What { Created, Gone, Condition } what = What::Condition;
+  std::string condition;
   api::ConditionStatus status = api::ConditionStatus::True;
 };
 
@@ -23,11 +24,12 @@ bool same_word(std::string_view a, std::string_view b) {
 }
 
 Outcome<Goal> parse_goal(std::string_view text) {
-  if (text == "delete") return Goal{};
+  if (text == "delete") return Goal{.what = Goal::What::Gone};
+  if (text == "create") return Goal{.what = Goal::What::Created};
   constexpr std::string_view kPrefix = "condition=";
   const auto wrong = [&] {
-    return give_up(
-        usage(fmt::format("--for={}: expected condition=TYPE, condition=TYPE=True|False|Unknown, or delete", printable(text))));
+    return give_up(usage(
+        fmt::format("--for={}: expected condition=TYPE, condition=TYPE=True|False|Unknown, create, or delete", printable(text))));
   };
   if (!text.starts_with(kPrefix)) return wrong();
   text.remove_prefix(kPrefix.size());
@@ -54,20 +56,32 @@ bool holds(const Goal& goal, const api::Object& object) {
   });
 }
 
+std::string_view outcome_of(const Goal& goal) {
+  switch (goal.what) {
+    case Goal::What::Created:
+      return "is there";
+    case Goal::What::Gone:
+      return "is gone";
+    case Goal::What::Condition:
+      break;
+  }
+  return "condition met";
+}
+
 Outcome<> wait_for_one(const Named& named, const Goal& goal, const WaitOptions& options, Deadline deadline,
                        const Session& session) {
   const auto key = key_of(named, session);
   const auto shown = fmt::format("{}/{}", named.kind->singular, printable(named.name));
-  std::string last = "it is still there";
+  std::string last;
   bool vanished = false;
   const auto check = [&](const api::Object* object) {
     if (object == nullptr) {
-      vanished = !goal.condition.empty();
-      return true;
+      last = "it is not there yet";
+      vanished = goal.what == Goal::What::Condition;
+      return goal.what != Goal::What::Created;
     }
-    if (goal.condition.empty()) return false;
-    last = sentence_of(*object, goal.condition);
-    return holds(goal, *object);
+    last = goal.what == Goal::What::Gone ? "it is still there" : sentence_of(*object, goal.condition);
+    return goal.what == Goal::What::Created || (goal.what == Goal::What::Condition && holds(goal, *object));
   };
   const auto waited = wait_for(key, check, deadline, session);
   if (!waited) return give_up(waited.error());
@@ -77,7 +91,7 @@ Outcome<> wait_for_one(const Named& named, const Goal& goal, const WaitOptions& 
                                               options.timeout.count() / 1000, printable(options.what), shown, last,
                                               named.kind->singular, printable(named.name))});
   }
-  print_line(fmt::format("{} {}", shown, goal.condition.empty() ? "is gone" : "condition met"));
+  print_line(fmt::format("{} {}", shown, outcome_of(goal)));
   flush_output();
   return {};
 }
