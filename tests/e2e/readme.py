@@ -26,7 +26,7 @@ def test_the_tour_runs_as_written() -> None:
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/tmp"], check=True)
     before = audit.Look()
     # -m: job control, for the tour's "kill %1"; the wait shows that the daemon ended by it.
-    script = "set -eum\n" + tour() + "\nwait %1 || true\n"
+    script = "set -eum\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n" + tour() + "\nwait %1 || true\n"
     done = subprocess.run(["bash", "-c", script], cwd=TOP, text=True, errors="replace", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, timeout=300, check=False)
     log = pathlib.Path("/tmp/tour/log")
