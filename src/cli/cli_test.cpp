@@ -463,6 +463,19 @@ TEST_CASE("logs are printed line by line without anything that could move a curs
   CHECK(daemon.run({"logs", "web", "--previous"}).err.find("has not been rotated yet") != std::string::npos);
 }
 
+TEST_CASE("wait --for=create also waits for a daemon that is only starting") {
+  Daemon daemon;
+  REQUIRE(daemon.run({"apply", "-f", "-"}, std::string(kWeb)).exit_code == 0);
+  const auto hidden = daemon.socket + ".hidden";
+  std::filesystem::rename(daemon.socket, hidden);
+  CHECK(daemon.run({"wait", "--for=create", "vm/web", "--timeout=100ms"}).exit_code == 3);
+  std::jthread starting([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));  // either order is right; this one is what the test is for
+    std::filesystem::rename(hidden, daemon.socket);
+  });
+  CHECK(daemon.run({"wait", "--for=create", "vm/web"}).out == "virtualmachine/web is there\n");
+}
+
 TEST_CASE("get sources has a row a file, and confirm lets waiting removals happen") {
   Daemon daemon;
   CHECK(daemon.run({"get", "sources"}).err ==

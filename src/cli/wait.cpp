@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
+#include <thread>
 
 #include "base/text.hpp"
 #include "cli/arguments.hpp"
@@ -11,6 +13,8 @@
 
 namespace banger::cli {
 namespace {
+
+constexpr std::chrono::milliseconds kAskAgain{200};
 
 struct Goal {
   enum class What { Created, Gone, Condition } what = What::Condition;
@@ -83,7 +87,13 @@ Outcome<> wait_for_one(const Named& named, const Goal& goal, const WaitOptions& 
     last = goal.what == Goal::What::Gone ? "it is still there" : sentence_of(*object, goal.condition);
     return goal.what == Goal::What::Created || (goal.what == Goal::What::Condition && holds(goal, *object));
   };
-  const auto waited = wait_for(key, check, deadline, session);
+  auto waited = wait_for(key, check, deadline, session);
+  // What is still to be made may come with the daemon: a script that has just started it need not wait for its socket by itself.
+  while (!waited && goal.what == Goal::What::Created && waited.error().exit_code == kExitUnreachable &&
+         std::chrono::steady_clock::now() + kAskAgain < deadline) {
+    std::this_thread::sleep_for(kAskAgain);
+    waited = wait_for(key, check, deadline, session);
+  }
   if (!waited) return give_up(waited.error());
   if (vanished) return give_up(failure_of({ErrorCode::NotFound, ""}, key));
   if (*waited == Waited::TimedOut) {

@@ -13,7 +13,7 @@ from lib import audit, harness  # noqa: E402
 from lib.daemon import TOP, Failed  # noqa: E402
 
 # What a reader of the tour is promised to see.
-PROMISED = ["NAME", "web", "Linux web", "RestartRequired", "192Mi", "precious", "did you mean", "banger-init"]
+PROMISED = ["NAME", "web", "Linux web", "memory 128Mi → 192Mi waits for a restart", "precious", "did you mean"]
 
 
 def tour() -> str:
