@@ -49,10 +49,10 @@ def vm_manifest(name: str, label: str = "web", memory: str = "128Mi") -> str:
 
 
 @contextlib.contextmanager
-def daemon(*options: str) -> Iterator[Daemon]:
+def daemon(*options: str, base: str | None = None) -> Iterator[Daemon]:
     """A daemon with the guest image applied. On the way out everything is deleted through manifests and API, and the host is looked at."""
     before = audit.Look()
-    d = Daemon(*options)
+    d = Daemon(*options, base=base)
     try:
         d.start()
         d.write("image.yaml", IMAGE.format(path=IMAGE_DIR / "demo.tar"))
@@ -258,6 +258,28 @@ def test_an_unreachable_guest_is_stopped_and_that_is_said() -> None:
         check(condition["status"] == "False" and condition["reason"] == "GuestUnreachable", str(condition))
         check(time.monotonic() - started < 10, f"it took {time.monotonic() - started:.1f} s")
         check("CleanShutdown" in d.ctl("events").stdout or "GuestUnreachable" in d.ctl("events").stdout, "no event tells of it")
+
+
+def test_a_root_disk_shares_blocks_where_the_file_system_can() -> None:
+    if not shutil.which("mkfs.xfs") or "\txfs\n" not in pathlib.Path("/proc/filesystems").read_text():
+        raise harness.Skip("XFS needs the package xfsprogs and a kernel that has it")
+    place = pathlib.Path(tempfile.mkdtemp(prefix="banger-xfs-", dir="/var/tmp"))
+    try:
+        with (place / "disk").open("wb") as disk:
+            disk.truncate(400 << 20)
+        subprocess.run(["mkfs.xfs", "-q", "-m", "reflink=1", str(place / "disk")], check=True)
+        (place / "mnt").mkdir()
+        subprocess.run(["mount", "-o", "loop", str(place / "disk"), str(place / "mnt")], check=True)
+        try:
+            with daemon(base=str(place / "mnt" / "b")) as d:
+                d.write("web.yaml", vm_manifest("web"))
+                root = d.wait_ready("web")["status"]["disks"][0]
+                check(root["backend"] == "reflink", f"backend: auto made a {root['backend']} on XFS")
+                check(d.ssh("web", "cat /etc/motd") == "hello", "the guest does not run from the shared blocks")
+        finally:
+            subprocess.run(["umount", str(place / "mnt")], check=True)
+    finally:
+        shutil.rmtree(place)
 
 
 def test_two_vms_talk_to_each_other() -> None:
