@@ -54,7 +54,13 @@ const KindInfo* read_kind(const TreeNode& root, Writer writer, Decoder& decoder)
     for (const auto& row : kinds()) {
       if (row.user_writable || writer != Writer::Manifest) names.push_back(row.name);
     }
-    const auto best = nearest(kind->text, names);
+    // Commands take `vm` and `networks`; a manifest takes the kind itself.
+    std::string lower(kind->text);
+    std::ranges::transform(lower, lower.begin(),
+                           [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
+    const auto* resource = find_resource(lower);
+    const auto best = resource != nullptr && std::ranges::find(names, resource->name) != names.end() ? resource->name
+                                                                                                     : nearest(kind->text, names);
     decoder.refuse(*kind, "kind", "FieldValueNotSupported",
                    fmt::format("must be one of {}, is {}{}", fmt::join(names, ", "), shown(kind->text),
                                best.empty() ? "" : fmt::format("; did you mean \"{}\"?", best)));

@@ -62,8 +62,30 @@ void check_kind(const VirtualMachine& vm, const ObjectMeta&, std::vector<Refusal
   }
 }
 
+// Ranges whose addresses mean something else on every host: a bridge that bears one would break the host or reach nobody.
+void check_range(const NetworkSpec& spec, std::vector<Refusal>& refusals) {
+  struct Reserved {
+    Cidr range;
+    std::string_view use;
+  };
+  static constexpr Reserved kReserved[] = {{{{0x00000000}, 8}, "\"this network\""},
+                                           {{{0x7f000000}, 8}, "loopback"},
+                                           {{{0xa9fe0000}, 16}, "link-local addresses"},
+                                           {{{0xe0000000}, 4}, "multicast"},
+                                           {{{0xf0000000}, 4}, "future use"}};
+  const auto cidr = parse_cidr(spec.cidr);
+  if (!cidr) return;  // absent, or reported by the rows
+  for (const auto& [range, use] : kReserved) {
+    if (!overlaps(range, *cidr)) continue;
+    refuse(refusals, "spec.cidr", "FieldValueInvalid",
+           fmt::format("must not touch {}, which is reserved for {}, is {}; take one such as 10.64.1.0/24", to_string(range), use,
+                       spec.cidr));
+  }
+}
+
 void check_kind(const Network& network, const ObjectMeta&, std::vector<Refusal>& refusals) {
   const auto& spec = network.spec;
+  check_range(spec, refusals);
   if (spec.gateway.empty()) return;
   if (spec.cidr.empty()) {
     refuse(refusals, "spec.gateway", "FieldValueForbidden", "needs spec.cidr: without it the addresses are not known beforehand");

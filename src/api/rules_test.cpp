@@ -127,6 +127,21 @@ TEST_CASE("a gateway is a host address of its network") {
   }
 }
 
+TEST_CASE("a network stays out of the ranges that mean something else on every host") {
+  for (const char* cidr : {"1.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "169.253.0.0/16", "192.168.0.0/16", "223.255.255.0/24"}) {
+    CAPTURE(std::string(cidr));
+    CHECK(validate(network({.cidr = cidr}), nullptr).empty());
+  }
+  for (const char* cidr :
+       {"0.0.0.0/8", "127.0.0.0/8", "127.3.0.0/24", "169.254.0.0/16", "169.0.0.0/8", "224.0.0.0/24", "240.0.0.0/8"}) {
+    CAPTURE(std::string(cidr));
+    CHECK(messages(validate(network({.cidr = cidr}), nullptr)).starts_with("spec.cidr: must not touch "));
+  }
+  CHECK(
+      messages(validate(network({.cidr = "127.0.0.0/24"}), nullptr)) ==
+      "spec.cidr: must not touch 127.0.0.0/8, which is reserved for loopback, is 127.0.0.0/24; take one such as 10.64.1.0/24\n");
+}
+
 TEST_CASE("the host's kernel package brings its own files") {
   Object kernel{.meta = {.name = "host"}, .body = Kernel{.spec = {.source = KernelSource::HostPackage}}};
   CHECK(validate(kernel, nullptr).empty());

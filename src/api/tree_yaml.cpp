@@ -304,7 +304,7 @@ bool is_indented_by_tab(std::string_view text, std::size_t offset) {
 
 std::optional<Refusal> unreadable(std::string_view text) {
   if (text.size() > kMaxText) {
-    return syntax_at({}, fmt::format("the file is {} bytes long, at most {} are read", text.size(), kMaxText));
+    return syntax_at({}, fmt::format("the file is longer than the {} bytes (128 KiB) that a manifest may have", kMaxText));
   }
   if (const auto bad = find_bad_byte(text)) return syntax_at(position_at(text, bad->offset), bad->problem);
   std::size_t open = 0;
