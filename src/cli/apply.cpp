@@ -4,10 +4,10 @@
 
 #include <boost/json.hpp>
 
+#include "api/three_way.hpp"
 #include "base/text.hpp"
 #include "cli/documents.hpp"
 #include "cli/manifests.hpp"
-#include "cli/three_way.hpp"
 #include "cli/verbs.hpp"
 
 namespace banger::cli {
@@ -26,7 +26,7 @@ Outcome<json::value> outgoing(const api::ManifestDocument& document) {
   const auto note = json::serialize(value);
   auto& annotations = metadata.as_object()["annotations"];
   if (!annotations.is_object()) annotations = json::object{};
-  annotations.as_object()[kLastApplied] = note;
+  annotations.as_object()[api::kLastApplied] = note;
   return value;
 }
 
@@ -34,7 +34,7 @@ json::value last_applied(const json::value& live) {
   const auto* annotations = find_at(live, "metadata.annotations");
   if (annotations == nullptr || !annotations->is_object()) return {};
   json::error_code error;
-  auto last = json::parse(text_of(annotations->as_object().if_contains(kLastApplied)), error);
+  auto last = json::parse(text_of(annotations->as_object().if_contains(api::kLastApplied)), error);
   return error ? json::value{} : last;
 }
 
@@ -51,7 +51,7 @@ Outcome<std::string_view> apply_one(const api::ManifestDocument& document, const
     return "created";
   }
   if (!live) return give_up(failure_of(live.error()));
-  const auto patch = three_way_patch(last_applied(*live), *next, *live);
+  const auto patch = api::three_way_patch(last_applied(*live), *next, *live);
   if (patch.as_object().empty()) return "unchanged";
   const auto written = session.client.call({.method = "PATCH",
                                             .target = client::object_path(key),

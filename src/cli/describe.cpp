@@ -8,11 +8,11 @@
 #include <boost/json.hpp>
 
 #include "api/codec.hpp"
+#include "api/three_way.hpp"
 #include "base/text.hpp"
 #include "cli/arguments.hpp"
 #include "cli/documents.hpp"
 #include "cli/event_list.hpp"
-#include "cli/three_way.hpp"
 #include "cli/verbs.hpp"
 #include "cli/wait_for.hpp"
 
@@ -23,7 +23,7 @@ namespace {
 std::string joined(const std::map<std::string, std::string>& pairs) {
   std::vector<std::string> parts;
   for (const auto& [key, value] : pairs) {
-    if (key != kLastApplied) parts.push_back(fmt::format("{}={}", key, value));
+    if (key != api::kLastApplied) parts.push_back(fmt::format("{}={}", key, value));
   }
   return join(parts, ", ");
 }

@@ -9,37 +9,10 @@
 #include "cli/documents.hpp"
 #include "cli/line_cleaner.hpp"
 #include "cli/ssh.hpp"
-#include "cli/three_way.hpp"
 
 using namespace banger;
 using namespace banger::cli;
 namespace json = boost::json;
-
-namespace {
-
-std::string patch(std::string_view last, std::string_view next, std::string_view live) {
-  return json::serialize(three_way_patch(json::parse(last), json::parse(next), json::parse(live)));
-}
-
-}  // namespace
-
-TEST_CASE("a three-way patch sets what differs, removes what was dropped, and leaves the rest") {
-  CHECK(patch("null", R"({"a":1})", R"({"a":1,"b":2})") == "{}");
-  CHECK(patch("null", R"({"a":2})", R"({"a":1,"b":2})") == R"({"a":2})");
-  CHECK(patch(R"({"a":1,"b":2})", R"({"a":1})", R"({"a":1,"b":3,"c":4})") == R"({"b":null})");
-  CHECK(patch(R"({"b":2})", R"({})", R"({"a":1})") == "{}");
-  CHECK(patch(R"({"m":{"x":1,"y":2}})", R"({"m":{"x":5}})", R"({"m":{"x":1,"y":2,"z":3}})") == R"({"m":{"y":null,"x":5}})");
-  CHECK(patch("null", R"({"l":[1,2]})", R"({"l":[1]})") == R"({"l":[1,2]})");
-  CHECK(patch("null", R"({"m":{}})", R"({"m":7})") == R"({"m":{}})");
-}
-
-TEST_CASE("merging a three-way patch gives what the manifest says") {
-  auto live = json::parse(R"({"spec":{"a":1,"b":{"c":[1],"d":2},"theirs":true}})");
-  const auto last = json::parse(R"({"spec":{"a":1,"b":{"c":[1],"d":2}}})");
-  const auto next = json::parse(R"({"spec":{"b":{"c":[2,3]},"e":"x"}})");
-  api::merge_patch(live, three_way_patch(last, next, live));
-  CHECK(live == json::parse(R"({"spec":{"b":{"c":[2,3]},"theirs":true,"e":"x"}})"));
-}
 
 TEST_CASE("durations are those of Go, without fractions") {
   using std::chrono::milliseconds;

@@ -4,7 +4,7 @@
 #include <boost/json.hpp>
 #include <utility>
 
-#include "intake/three_way_merge.hpp"
+#include "api/three_way.hpp"
 
 namespace banger::intake {
 namespace {
@@ -18,7 +18,7 @@ std::string annotation(const api::Object& object, std::string_view name) {
 
 void mark(api::Object& object, const api::ManifestDocument& document, const Owner& owner) {
   object.meta.annotations[std::string(kSourceAnnotation)] = to_string(owner);
-  object.meta.annotations[std::string(kLastAppliedAnnotation)] = document.canonical;
+  object.meta.annotations[std::string(api::kLastApplied)] = document.canonical;
 }
 
 // The text as JSON, null when it is not: an annotation that somebody edited is as good as none.
@@ -39,13 +39,14 @@ void merge_part(json::value& live, const json::value& last, const json::value& n
   const auto& asked = at_or_null(next, key);
   const auto& before = at_or_null(last, key);
   if (asked.is_null() && before.is_null()) return;
-  three_way_merge(live.as_object()[key], before, asked.is_null() ? json::value(json::object{}) : asked);
+  auto& part = live.as_object()[key];
+  api::merge_patch(part, api::three_way_patch(before, asked.is_null() ? json::value(json::object{}) : asked, part));
 }
 
 // The live object with the manifest merged in, decoded again so that defaults come back where fields went.
 api::Decoded<api::Object> merged(const api::ManifestDocument& document, const api::Object& live) {
   const auto next = parse_or_null(document.canonical);
-  const auto last = parse_or_null(annotation(live, kLastAppliedAnnotation));
+  const auto last = parse_or_null(annotation(live, api::kLastApplied));
   auto whole = api::encode(live);
   auto& object = whole.as_object();
   object.erase("status");
@@ -76,7 +77,7 @@ ApplyPlan plan_apply(const api::ManifestDocument& document, const std::optional<
   } else if (live->meta.deletion_time) {
     plan.action = ApplyAction::Wait;
     return plan;
-  } else if (annotation(*live, kLastAppliedAnnotation) == document.canonical) {
+  } else if (annotation(*live, api::kLastApplied) == document.canonical) {
     if (annotation(*live, kSourceAnnotation) == to_string(owner)) return plan;
     plan.action = ApplyAction::Update;
     plan.object = *live;

@@ -13,8 +13,7 @@
 namespace banger::intake {
 
 // Annotations that carry what the next pass must know; they survive the daemon.
-inline constexpr std::string_view kSourceAnnotation = "banger.dev/source";             // "<source>:<relative file>"
-inline constexpr std::string_view kLastAppliedAnnotation = "banger.dev/last-applied";  // canonical JSON of the manifest
+inline constexpr std::string_view kSourceAnnotation = "banger.dev/source";  // "<source>:<relative file>"
 
 // Whose an object is: the file of a source, or nobody's (made through the API).
 struct Owner {

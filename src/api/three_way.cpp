@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cli/three_way.hpp"
+#include "api/three_way.hpp"
 
 #include <boost/json.hpp>
 
-namespace banger::cli {
+namespace banger::api {
+
 namespace json = boost::json;
+
 namespace {
 
 const json::value& member(const json::value& value, std::string_view name) {
@@ -37,4 +39,4 @@ json::value three_way_patch(const json::value& last, const json::value& next, co
   return patch;
 }
 
-}  // namespace banger::cli
+}  // namespace banger::api

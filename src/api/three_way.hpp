@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// The three-way merge of `apply`: what was applied last, what is to be, and what is there.
+// The three-way merge behind `bangerctl apply` and the watched directory: what was applied last, what is to be, and what is
+// there.
 #pragma once
 
 #include <boost/json/fwd.hpp>
 #include <string_view>
 
-namespace banger::cli {
+namespace banger::api {
 
-// Where an object keeps what was last applied to it: the manifest as canonical JSON.
+// The annotation in which an object keeps what was last applied to it: the manifest as canonical JSON.
 inline constexpr std::string_view kLastApplied = "banger.dev/last-applied";
 
 // The RFC 7386 merge patch that turns live into what next says, removing what last had and next has not, and leaving alone what
@@ -15,4 +16,4 @@ inline constexpr std::string_view kLastApplied = "banger.dev/last-applied";
 boost::json::value three_way_patch(const boost::json::value& last, const boost::json::value& next,
                                    const boost::json::value& live);
 
-}  // namespace banger::cli
+}  // namespace banger::api

@@ -1,14 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "intake/three_way_merge.hpp"
+#include "api/three_way.hpp"
 
 #include <doctest/doctest.h>
 
 #include <boost/json.hpp>
 #include <string>
+#include <string_view>
 #include <vector>
 
-namespace banger::intake {
+#include "api/codec.hpp"
+
+namespace banger::api {
 namespace {
+
+namespace json = boost::json;
+
+std::string patch(std::string_view last, std::string_view next, std::string_view live) {
+  return json::serialize(three_way_patch(json::parse(last), json::parse(next), json::parse(live)));
+}
 
 struct Case {
   const char* what;
@@ -36,10 +45,28 @@ TEST_CASE("what the manifest says wins, what it stopped saying goes, what it nev
   for (const auto& it : cases) {
     CAPTURE(it.what);
     auto live = boost::json::parse(it.live);
-    three_way_merge(live, boost::json::parse(it.last), boost::json::parse(it.next));
+    merge_patch(live, three_way_patch(boost::json::parse(it.last), boost::json::parse(it.next), live));
     CHECK(live == boost::json::parse(it.expected));
   }
 }
 
+TEST_CASE("a three-way patch sets what differs, removes what was dropped, and leaves the rest") {
+  CHECK(patch("null", R"({"a":1})", R"({"a":1,"b":2})") == "{}");
+  CHECK(patch("null", R"({"a":2})", R"({"a":1,"b":2})") == R"({"a":2})");
+  CHECK(patch(R"({"a":1,"b":2})", R"({"a":1})", R"({"a":1,"b":3,"c":4})") == R"({"b":null})");
+  CHECK(patch(R"({"b":2})", R"({})", R"({"a":1})") == "{}");
+  CHECK(patch(R"({"m":{"x":1,"y":2}})", R"({"m":{"x":5}})", R"({"m":{"x":1,"y":2,"z":3}})") == R"({"m":{"y":null,"x":5}})");
+  CHECK(patch("null", R"({"l":[1,2]})", R"({"l":[1]})") == R"({"l":[1,2]})");
+  CHECK(patch("null", R"({"m":{}})", R"({"m":7})") == R"({"m":{}})");
+}
+
+TEST_CASE("merging a three-way patch gives what the manifest says") {
+  auto live = json::parse(R"({"spec":{"a":1,"b":{"c":[1],"d":2},"theirs":true}})");
+  const auto last = json::parse(R"({"spec":{"a":1,"b":{"c":[1],"d":2}}})");
+  const auto next = json::parse(R"({"spec":{"b":{"c":[2,3]},"e":"x"}})");
+  merge_patch(live, three_way_patch(last, next, live));
+  CHECK(live == json::parse(R"({"spec":{"b":{"c":[2,3]},"theirs":true,"e":"x"}})"));
+}
+
 }  // namespace
-}  // namespace banger::intake
+}  // namespace banger::api
