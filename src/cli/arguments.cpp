@@ -29,7 +29,8 @@ Failure no_such_kind(std::string_view word) {
   std::string all;
   for (const auto& kind : api::kinds()) {
     known.insert(known.end(), {kind.plural, kind.singular});
-    all += (all.empty() ? "" : ", ") + std::string(kind.short_name.empty() ? kind.plural : kind.short_name);
+    all += (all.empty() ? "" : ", ") + std::string(kind.plural) +
+           (kind.short_name.empty() ? std::string{} : fmt::format(" ({})", kind.short_name));
   }
   const auto near = nearest(lower(word), known);
   if (!near.empty()) return usage(fmt::format("there is no kind \"{}\"; did you mean \"{}\"?", printable(word), near));

@@ -157,6 +157,9 @@ TEST_CASE("a wrong command line exits with 2 and says what was expected") {
       {{"wait", "vm/web", "--for=delete", "--timeout", "5"}, "is not a duration"},
       {{"apply"}, "see: bangerctl apply --help"},
       {{"sources"}, "see: bangerctl sources --help"},
+      {{"get", "xyzzy"}, "there are: networks (net), kernels, images (img), virtualmachines (vm), addressleases (lease), "},
+      {{"wait", "--for=condition=Ready=yes", "vm/web"}, "--for=condition=Ready=yes: expected condition=TYPE, "},
+      {{"apply", "-f", ""}, "-f wants a file, a directory or -, is empty"},
       {{"get", "vm", "--frobnicate"}, "see: bangerctl get --help"},
   };
   for (const auto& one : cases) {
@@ -496,6 +499,17 @@ TEST_CASE("get sources has a row a file, and confirm lets waiting removals happe
   const auto confirmed = daemon.store->get({api::Kind::ManifestSource, "", "manifests"});
   CHECK(std::get<api::ManifestSource>(confirmed->body).spec.confirmed_prune_token == "t1");
   CHECK(daemon.run({"sources", "confirm", "no"}).exit_code == 1);
+}
+
+TEST_CASE("get sources says why nothing of a directory is applied") {
+  Daemon daemon;
+  const api::Condition ready{.type = "Ready",
+                             .status = api::ConditionStatus::False,
+                             .reason = "DirectoryUnavailable",
+                             .message = "opening /etc/banger: No such file or directory (ENOENT); its objects stay as they are"};
+  const api::ManifestSource source{.spec = {.directory = "/etc/banger"}, .status = {.conditions = {ready}}};
+  REQUIRE(daemon.store->create({.meta = {.name = "manifests", .uid = "0f0f0f0f-0000-4000-8000-000000000002"}, .body = source}));
+  CHECK(daemon.run({"get", "sources"}).err == "bangerctl: manifestsource/manifests: " + ready.message + "\n");
 }
 
 TEST_CASE("version names both programs") {

@@ -15,15 +15,37 @@
 namespace banger::cli {
 namespace {
 
-constexpr std::string_view kFooter = R"(Examples:
+constexpr std::string_view kExamples = R"(Examples:
   bangerctl apply -f web.yaml                           make it so
   bangerctl get vm -o wide                              what runs
   bangerctl describe vm web                             everything about one machine
   bangerctl wait --for=condition=Ready vm/web           until it answers
   bangerctl ssh web -- uname -a                         a command in the guest
 
-Exit codes: 0 done; 1 an error from bangerd, or not found; 2 wrong command line; 3 bangerd cannot be reached;
+)";
+
+constexpr std::string_view kExitCodes =
+    R"(Exit codes: 0 done; 1 an error from bangerd, or not found; 2 wrong command line; 3 bangerd cannot be reached;
 4 a wait ran out of time. `ssh` passes on the exit code of ssh(1), 255 if it cannot connect.)";
+
+// Shown below the options of `bangerctl VERB --help`.
+std::string_view example_of(std::string_view verb) {
+  static const std::map<std::string_view, std::string_view> kOfVerb{
+      {"apply", "bangerctl apply -f web.yaml -f networks/\n  cat web.yaml | bangerctl apply -f -"},
+      {"get", "bangerctl get vm -A -o wide\n  bangerctl get vm web -o yaml\n  bangerctl get vm -l app=web -w"},
+      {"describe", "bangerctl describe vm web\n  bangerctl describe network/default"},
+      {"delete", "bangerctl delete vm/web\n  bangerctl delete -f web.yaml --wait=false"},
+      {"wait", "bangerctl wait --for=condition=Ready vm/web --timeout=2m\n  bangerctl wait --for=delete vm/web"},
+      {"start", "bangerctl start web --wait"},
+      {"stop", "bangerctl stop web --wait"},
+      {"restart", "bangerctl restart web --wait"},
+      {"ssh", "bangerctl ssh web\n  bangerctl ssh web -- uname -a"},
+      {"logs", "bangerctl logs web --tail 20\n  bangerctl logs -f web"},
+      {"events", "bangerctl events --for vm/web -w"},
+      {"sources", "bangerctl get sources\n  bangerctl sources confirm"},
+      {"version", "bangerctl version"}};
+  return kOfVerb.at(verb);
+}
 
 using Register = std::function<void(std::function<Outcome<>(const Session&)>)>;
 
@@ -62,6 +84,7 @@ class Verbs {
   CLI::App* add_verb(const char* name, const char* description) {
     auto* verb = app_.add_subcommand(name, description);
     verb->fallthrough();
+    verb->footer(fmt::format("Example:\n  {}\n\n{}", example_of(name), kExitCodes));
     return verb;
   }
 
@@ -227,7 +250,7 @@ std::optional<Failure> unknown_verb(std::span<const char* const> arguments, cons
 
 Outcome<Command> parse_command_line(std::span<const char* const> arguments) {
   CLI::App app("bangerctl talks to bangerd, which keeps this host's microVMs equal to what their manifests say.", "bangerctl");
-  app.footer(std::string(kFooter));
+  app.footer(std::string(kExamples) + std::string(kExitCodes));
   app.require_subcommand(1);
   Command command{.socket = std::string(client::kDefaultSocket), .ns = std::string(api::kDefaultNamespace), .run = {}};
   auto* ns = app.add_option("-n,--namespace", command.ns, "Namespace of virtual machines and events")->capture_default_str();

@@ -47,6 +47,7 @@ Outcome<std::vector<std::string>> expand(const std::vector<std::string>& argumen
   std::vector<std::string> files;
   for (const auto& argument : arguments) {
     std::error_code error;
+    if (argument.empty()) return give_up(usage("-f wants a file, a directory or -, is empty"));
     if (argument == "-" || !fs::is_directory(argument, error)) {
       files.push_back(argument);
       continue;

@@ -37,6 +37,13 @@ Outcome<std::vector<api::Object>> list_sources(const std::string& name, const Se
   return sources;
 }
 
+// What keeps the whole directory from being applied; empty when nothing does.
+std::string trouble_of(const api::Object& object) {
+  const auto* ready = api::find_condition(source_of(object).status.conditions, "Ready");
+  if (ready == nullptr || ready->reason != "DirectoryUnavailable") return {};
+  return fmt::format("manifestsource/{}: {}", object.meta.name, ready->message);
+}
+
 std::vector<std::vector<std::string>> rows_of(const api::Object& object) {
   std::vector<std::vector<std::string>> rows;
   for (const auto& file : source_of(object).status.files) {
@@ -70,18 +77,21 @@ Outcome<> get_sources(const GetOptions& options, const Session& session) {
   TablePrinter table({"SOURCE", "FILE", "STATE", "OBJECTS", "MESSAGE"});
   std::vector<std::vector<std::string>> rows;
   std::vector<std::string> directories;
+  std::vector<std::string> troubles;
   for (const auto& named : *resources) {
     const auto sources = list_sources(named.name, session);
     if (!sources) return give_up(sources.error());
     for (const auto& source : *sources) {
       auto more = rows_of(source);
+      if (auto trouble = trouble_of(source); !trouble.empty()) troubles.push_back(std::move(trouble));
       directories.push_back(source_of(source).spec.directory);
       rows.insert(rows.end(), more.begin(), more.end());
     }
   }
   if (!rows.empty()) table.print(rows);
   if (rows.empty() && directories.empty()) print_error("bangerd watches no manifest directory; start it with --manifests DIR");
-  if (rows.empty() && !directories.empty()) {
+  for (const auto& trouble : troubles) print_error(printable(trouble));
+  if (rows.empty() && troubles.empty() && !directories.empty()) {
     print_error(fmt::format("no manifest files in {}", printable(join(directories, ", "))));
   }
   return {};

@@ -31,9 +31,9 @@ Outcome<Goal> parse_goal(std::string_view text) {
   if (text == "delete") return Goal{.what = Goal::What::Gone};
   if (text == "create") return Goal{.what = Goal::What::Created};
   constexpr std::string_view kPrefix = "condition=";
-  const auto wrong = [&] {
-    return give_up(usage(
-        fmt::format("--for={}: expected condition=TYPE, condition=TYPE=True|False|Unknown, create, or delete", printable(text))));
+  const auto wrong = [whole = text] {
+    return give_up(usage(fmt::format("--for={}: expected condition=TYPE, condition=TYPE=True|False|Unknown, create, or delete",
+                                     printable(whole))));
   };
   if (!text.starts_with(kPrefix)) return wrong();
   text.remove_prefix(kPrefix.size());
