@@ -59,7 +59,7 @@ def daemon(*options: str, base: str | None = None) -> Iterator[Daemon]:
         yield d
         if d.process is None:
             d.start()
-        uids = d.uids()
+        d.uids()
         for path in d.manifests.glob("*.yaml"):
             path.unlink()
             time.sleep(0.05)
@@ -73,7 +73,7 @@ def daemon(*options: str, base: str | None = None) -> Iterator[Daemon]:
         if left:
             raise Failed(f"left in the state directory: {left}")
         d.stop()
-        left = audit.Look().left_since(before, uids, [d.scratch], whole_namespace=True)
+        left = audit.Look().left_since(before, d.seen_uids, [d.scratch], whole_namespace=True)
         if left:
             raise Failed(f"left on the host: {left}")
     except BaseException:
@@ -84,7 +84,9 @@ def daemon(*options: str, base: str | None = None) -> Iterator[Daemon]:
 
 
 def vmm_of(d: Daemon, vm: str) -> tuple[int, int]:
-    vmm = d.get("vm", vm)["status"]["vmm"]
+    vmm = d.get("vm", vm)["status"].get("vmm")
+    if not vmm:
+        raise Failed(f"no VMM of {vm} is observed")
     return vmm["pid"], vmm["startTimeTicks"]
 
 

@@ -99,11 +99,11 @@ class Look:
         self.processes = processes()
 
     def left_since(self, before: "Look", uids: set[str], directories: list[pathlib.Path], whole_namespace: bool) -> list[str]:
-        """What is here now and was not before. Shared host: only what carries one of the uids or lies in one of the directories."""
+        """What is here now and was not before. What other programs of this host may make too counts only if it carries one of the uids or
+        lies in one of the directories: everything on a shared host, what no namespace separates in a private one."""
         marks = uids | {short_id(u) for u in uids} | {str(d) for d in directories}
-        fresh = self.things - before.things
-        if not whole_namespace:
-            fresh = {t for t in fresh if any(m in t for m in marks)}
+        fresh = {t for t in self.things - before.things
+                 if (whole_namespace and not t.startswith(("cgroup ", "loop ", "dm "))) or any(m in t for m in marks)}
         fresh |= {p for p in self.processes - before.processes if any(m in p for m in marks)}
         return sorted(fresh)
 

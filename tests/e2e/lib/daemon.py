@@ -51,6 +51,7 @@ class Daemon:
         self.manifests = self.scratch / "manifests"
         self.log = self.scratch / "bangerd.log"
         self.socket = self.run_dir / "bangerd.sock"
+        self.seen_uids: set[str] = set()  # of all objects this test has met: what an audit looks for
         self.options = list(options)
         self.environment: dict[str, str] = {}
         self.process: subprocess.Popen[bytes] | None = None
@@ -98,7 +99,9 @@ class Daemon:
         return done
 
     def get(self, kind: str, name: str) -> dict[str, Any]:
-        return json.loads(self.ctl("get", kind, name, "-o", "json").stdout)
+        found = json.loads(self.ctl("get", kind, name, "-o", "json").stdout)
+        self.seen_uids.add(found["metadata"]["uid"])
+        return found
 
     def raw(self, path: str) -> str:
         """The body of a plain GET over the API socket."""
@@ -117,6 +120,7 @@ class Daemon:
         for kind in ("virtualmachines", "networks", "images", "kernels"):
             listed = json.loads(self.ctl("get", kind, "-A", "-o", "json").stdout)
             found.update(item["metadata"]["uid"] for item in listed["items"])
+        self.seen_uids |= found
         return found
 
     def write(self, name: str, text: str) -> pathlib.Path:
