@@ -7,6 +7,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -31,6 +32,8 @@
 
 namespace banger::daemon {
 namespace {
+
+constexpr std::chrono::milliseconds kEventFlush{10'000};
 
 // SIGTERM and SIGINT wait for us, in every thread made after this.
 sigset_t block_stop_signals() {
@@ -71,15 +74,16 @@ Result<void> run(const Options& options) {
   BGR_TRY(const auto store, store::open_rocksdb_store(options.state_dir + "/db"));
   store::Objects objects(*store, clock, random);
   BGR_CHECK(reconcilers::ensure_builtins(objects));
+  controller::Metrics metrics;  // outlives the host: a hint under way when the manager goes still counts in it
   BGR_TRY(const auto host, actuators::make_local_host({.layout = layout,
                                                        .shim_path = grounds.shim_path,
                                                        .init_path = grounds.init_path,
                                                        .qemu_path = options.qemu,
                                                        .accelerator = options.accelerator},
                                                       clock, random));
-  controller::Metrics metrics;
   controller::EventRecorder events(objects, clock);
   controller::Manager manager({.workers = options.workers}, objects, *host, clock, metrics);
+  manager.every(kEventFlush, "write the counts of repeated events", [&] { events.flush(); });
   for (auto& reconciler : reconcilers::make_reconcilers({objects, *host, events, clock, random}, layout)) {
     manager.add(std::move(reconciler));
   }
@@ -91,8 +95,8 @@ Result<void> run(const Options& options) {
                          }});
   BGR_CHECK(server.start());
   BGR_CHECK(manager.start());
-  std::jthread intake;
   std::unique_ptr<intake::ManifestDirectory> directory;
+  std::jthread intake;  // after the directory that it works on: an early end joins it first
   if (!options.manifests.empty()) {
     directory =
         std::make_unique<intake::ManifestDirectory>(intake::Options{.directory = options.manifests}, objects, events, clock);
@@ -110,6 +114,7 @@ Result<void> run(const Options& options) {
   }
   manager.stop();
   server.stop();
+  events.flush();  // the last counts; nobody records any more
   return {};
 }
 
