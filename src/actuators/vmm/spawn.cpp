@@ -60,7 +60,8 @@ class Blocked {
   sigset_t old_{};
 };
 
-[[noreturn]] void give_up(Order& order, const char* what) {
+// In the child too, on a stack that a sanitizer does not know.
+[[noreturn, gnu::no_sanitize("address", "thread", "undefined")]] void give_up(Order& order, const char* what) {
   order.error = errno;
   order.failed = what;
   ::_exit(127);
