@@ -6,7 +6,7 @@ cd "$top"
 
 # The package lists are data of this one file; docs and tests read them from here (tools/lib/setup.sh --list).
 packages_build=(g++ meson ninja-build pkg-config ccache python3
-  libyaml-cpp-dev librocksdb-dev libnl-3-dev libnl-route-3-dev libnftnl-dev libmnl-dev libdevmapper-dev libssh2-1-dev
+  libyaml-cpp-dev librocksdb-dev libnl-3-dev libnftnl-dev libmnl-dev libdevmapper-dev libssh2-1-dev
   libspdlog-dev libfmt-dev doctest-dev libboost1.81-dev libboost-json1.81-dev libboost-url1.81-dev libcli11-dev
   libext2fs-dev libarchive-dev libssl-dev liblzma-dev libzstd-dev zlib1g-dev)
 packages_run=(qemu-system-x86 linux-image-cloud-amd64 openssh-client)
