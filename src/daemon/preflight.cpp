@@ -23,10 +23,13 @@ constexpr std::size_t kSocketTail = sizeof("/vm/aaaaaaaaaa/qmp.sock") - 1;
 constexpr std::size_t kSunPathMax = sizeof(sockaddr_un::sun_path) - 1;
 
 Result<void> check_paths(const Options& options) {
-  for (const auto& [path, tail] : {std::pair{options.run_dir, kSocketTail}, std::pair{options.socket, std::size_t{0}}}) {
-    if (path.size() + tail <= kSunPathMax) continue;
-    return fail(invalid(fmt::format("{} is too long for sockets below it (at most {} bytes): choose a shorter --run-dir", path,
-                                    kSunPathMax - tail)));
+  if (options.run_dir.size() + kSocketTail > kSunPathMax) {
+    return fail(invalid(fmt::format("{} is too long for sockets below it (at most {} bytes): choose a shorter --run-dir",
+                                    options.run_dir, kSunPathMax - kSocketTail)));
+  }
+  if (options.socket.size() > kSunPathMax) {
+    return fail(invalid(
+        fmt::format("{} is too long for a socket (at most {} bytes): choose a shorter --socket", options.socket, kSunPathMax)));
   }
   if (options.manifests.empty()) return {};
   const auto inside = fs::path(options.manifests).lexically_relative(options.state_dir).native();
