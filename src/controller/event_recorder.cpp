@@ -132,7 +132,13 @@ Result<void> EventRecorder::try_write(const api::ObjectKey& name, const api::Eve
     if (!stored && stored.error().code != ErrorCode::NotFound) return fail(std::move(stored).error());
     if (!stored) {
       auto created = objects_.create({.meta = {.name = name.name, .ns = name.ns}, .body = event});
-      if (created) return {};
+      if (created) {
+        // New warnings are for whoever reads only the log; repeats are counted, and floods kept out, before this.
+        if (event.type == api::EventType::Warning) {
+          log::warning("event", {{"object", api::to_string(event.involved)}, {"reason", event.reason}, {"said", event.message}});
+        }
+        return {};
+      }
       last = created.error().error;
       if (last.code != ErrorCode::AlreadyExists) return fail(std::move(last));
       continue;
