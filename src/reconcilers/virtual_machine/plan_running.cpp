@@ -73,16 +73,28 @@ Plan plan_end(const Situation& at, std::string_view reason, std::string message)
   return plan;
 }
 
+// Only the shim is seen. It is about to start the VMM, or it outlives the VMM for as long as it takes to write down how that
+// ended: killed in that moment, nobody would know.
+bool shim_may_go_on(const Situation& at) {
+  if (since_launch(at) <= kLaunchLimit) return true;
+  const auto* running = api::find_condition(at.vm.status.conditions, "Running");
+  if (running == nullptr) return false;
+  if (running->status == ConditionStatus::True || !running->last_transition_time) return true;
+  return at.observed.now - *running->last_transition_time <= kLaunchLimit;
+}
+
 Plan plan_unverified(const Situation& at) {
   Plan plan{.operation = Operation::Start, .phase = "Starting"};
   const auto& processes = at.host.vmm.processes;
   const auto suspect = std::ranges::find_if(
       processes, [](const auto& process) { return process.in_cgroup && process.names_socket && !process.is_shim; });
-  if (suspect == processes.end() && since_launch(at) > kLaunchLimit && at.sidecar->launches > 0)
+  if (suspect == processes.end() && !shim_may_go_on(at) && at.sidecar->launches > 0)
     return plan_end(at, "StartFailed", "the shim runs without a VMM");
   if (suspect == processes.end()) {
-    say_ready(plan, ConditionStatus::False, "Starting", "waits for the VMM to show");
-    say_running(plan, ConditionStatus::False, "Starting", "waits for the VMM to show");
+    const bool starts = since_launch(at) <= kLaunchLimit;
+    const std::string message = starts ? "waits for the VMM to show" : "waits for what the VMM's shim says about its end";
+    say_ready(plan, ConditionStatus::False, starts ? "Starting" : "Ending", message);
+    say_running(plan, ConditionStatus::False, starts ? "Starting" : "Ending", message);
     plan.look_again = milliseconds(200);
     return plan;
   }

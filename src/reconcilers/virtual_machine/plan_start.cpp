@@ -53,14 +53,31 @@ bool names_free(Plan& plan, const Situation& at) {
   return false;
 }
 
+// vm.json is gone with whatever went with it, and the status tells that the VM has run.
+bool status_says_it_ran(const api::VirtualMachineStatus& status) {
+  const auto said = [&](std::string_view type) { return api::find_condition(status.conditions, type) != nullptr; };
+  return status.vmm || status.last_termination || status.restart_count > 0 || said("CleanShutdown") || said("DataLost");
+}
+
+// Disks that a guest may have written to.
+std::vector<std::string> disks_that_ran(const Situation& at) {
+  const bool ran = at.sidecar != nullptr ? at.sidecar->launches > 0 : status_says_it_ran(at.vm.status);
+  if (!ran) return {};
+  std::vector<std::string> names{"root"};
+  if (at.sidecar != nullptr) {
+    names.insert(names.end(), at.sidecar->disk_names.begin(), at.sidecar->disk_names.end());
+  } else {
+    for (const auto& disk : at.vm.status.disks) names.push_back(disk.name);
+  }
+  return names;
+}
+
 // A disk that has run is never silently made anew.
 bool data_is_there(Plan& plan, const Situation& at) {
-  if (at.sidecar == nullptr || at.sidecar->launches == 0) return true;
-  std::string lost = find_disk(at, "root") == nullptr ? "root" : "";
-  for (const auto& name : at.sidecar->disk_names) {
-    if (lost.empty() && find_disk(at, name) == nullptr) lost = name;
-  }
-  if (lost.empty()) return true;
+  const auto names = disks_that_ran(at);
+  const auto gone = std::ranges::find_if(names, [&](const auto& name) { return find_disk(at, name) == nullptr; });
+  if (gone == names.end()) return true;
+  const auto& lost = *gone;
   auto message = fmt::format("the disk \"{}\" has run and is gone; it is not made anew. Put it back, or delete the VM", lost);
   plan.findings.push_back({.type = "DataLost", .status = ConditionStatus::True, .reason = "DiskMissing", .message = message});
   plan.events.push_back({.type = api::EventType::Warning, .reason = "DataLost", .message = message});

@@ -100,7 +100,10 @@ actuators::Sidecar ended_as(actuators::Sidecar sidecar, std::string_view reason,
   sidecar.ended = reason;
   sidecar.restart_after.reset();
   if (reason == kEndedOnPurpose) sidecar.failures = 0;
-  if (reason == kEndedOnPurpose || reason == "GuestReboot") return sidecar;
+  if (reason == kEndedOnPurpose) return sidecar;
+  // A guest that cannot boot may end each time by what looks like a reboot: a triple fault does.
+  const bool ran_shortly = sidecar.launched && now - *sidecar.launched < kShortRun;
+  if (reason == "GuestReboot" && !ran_shortly) return sidecar;
   const bool ran_long = sidecar.launched && now - *sidecar.launched >= minutes(10);
   sidecar.failures = ran_long ? 1 : sidecar.failures + 1;
   if (sidecar.failures > 1) {

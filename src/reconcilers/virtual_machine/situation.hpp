@@ -14,6 +14,8 @@ inline constexpr std::chrono::milliseconds kBarrier{100};                       
 inline constexpr std::chrono::milliseconds kSlowly = std::chrono::seconds(30);       // conflicts; deep check of a running VM
 inline constexpr std::chrono::milliseconds kLaunchLimit = std::chrono::seconds(30);  // from launch to a verified, running VMM
 
+inline constexpr std::chrono::milliseconds kShortRun = std::chrono::seconds(20);  // a reboot this soon is no guest's wish
+
 inline constexpr std::string_view kEndedOnPurpose = "Stopped";
 
 struct Situation {
@@ -50,7 +52,7 @@ PlannedStep step(std::string name, actuators::Step step);
 PlannedStep forget_job(const Situation& at, const std::string& name);
 
 // The sidecar after this launch ended for this reason: the backoff before the next is 0, then 1 s doubling to 5 min; ends after
-// 10 min of running count anew. Reboots by the guest and ends on purpose wait for nothing.
+// 10 min of running count anew. Ends on purpose wait for nothing, nor do reboots by a guest that has run for a while.
 actuators::Sidecar ended_as(actuators::Sidecar sidecar, std::string_view reason, WallTime now);
 
 // Differences to what the VMM was launched with, as conditions and pending changes. A stopped VM takes up all but the Recreate
