@@ -4,115 +4,21 @@
 the host that shares no code with the daemon must find nothing left."""
 from __future__ import annotations
 
-import contextlib
 import os
 import pathlib
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from lib import audit, guest_image, harness  # noqa: E402
-from lib.daemon import Daemon, Failed, wait_for  # noqa: E402
-
-IMAGE_DIR = pathlib.Path()  # set in main: the guest image is made once for all tests
-
-IMAGE = """\
-apiVersion: banger.dev/v1alpha1
-kind: Image
-metadata: {{name: demo}}
-spec: {{path: {path}}}
-"""
-VM = """\
-apiVersion: banger.dev/v1alpha1
-kind: VirtualMachine
-metadata: {{name: {name}, labels: {{app: {label}}}}}
-spec:
-  image: demo
-  memory: {memory}
-  rootDisk: {{size: 256Mi}}
-  disks: [{{name: data, size: 64Mi, mountPath: /data}}]
-  networkInterfaces: [{{network: default}}]
-  ssh: {{user: root}}
-  files: [{{path: /etc/motd, content: "hello\\n", mode: 0644}}]
-"""
-
-
-def vm_manifest(name: str, label: str = "web", memory: str = "128Mi") -> str:
-    return VM.format(name=name, label=label, memory=memory)
-
-
-@contextlib.contextmanager
-def daemon(*options: str, base: str | None = None) -> Iterator[Daemon]:
-    """A daemon with the guest image applied. On the way out everything is deleted through manifests and API, and the host is looked at."""
-    before = audit.Look()
-    d = Daemon(*options, base=base)
-    try:
-        d.start()
-        d.write("image.yaml", IMAGE.format(path=IMAGE_DIR / "demo.tar"))
-        yield d
-        if d.process is None:
-            d.start()
-        d.uids()
-        for path in d.manifests.glob("*.yaml"):
-            path.unlink()
-            time.sleep(0.05)
-        # Many files at once look like an accident to the guard; here it is meant.
-        wait_for("every VM to be gone", lambda: d.ctl("sources", "confirm", check=False) and not d.names("virtualmachines"), limit=60, pause=0.5)
-        wait_for("every image to be gone", lambda: not d.names("images"), limit=30)
-        for network in d.names("networks"):
-            d.ctl("delete", "network", network.split("/")[-1], "--timeout=30s")
-        d.ctl("delete", "kernel", "host", "--timeout=30s")
-        left = audit.vm_files(d.state)
-        if left:
-            raise Failed(f"left in the state directory: {left}")
-        d.stop()
-        left = audit.Look().left_since(before, d.seen_uids, [d.scratch], whole_namespace=True)
-        if left:
-            raise Failed(f"left on the host: {left}")
-    except BaseException:
-        print(f"--- end of the daemon's log\n{d.log_tail(40)}\n---", flush=True)
-        raise
-    finally:
-        d.clean_up()
-
-
-def vmm_of(d: Daemon, vm: str) -> tuple[int, int]:
-    vmm = d.get("vm", vm)["status"].get("vmm")
-    if not vmm:
-        raise Failed(f"no VMM of {vm} is observed")
-    return vmm["pid"], vmm["startTimeTicks"]
-
-
-def address_of(d: Daemon, vm: str) -> str:
-    return d.get("vm", vm)["status"]["networkInterfaces"][0]["address"].split("/")[0]
-
-
-def answers(address: str) -> bool:
-    try:
-        socket.create_connection((address, 80), timeout=1).close()
-        return True
-    except OSError:
-        return False
-
-
-def alive(pid: int) -> bool:
-    """Runs, and is not a zombie that nobody has reaped yet."""
-    try:
-        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
-
-
-def check(condition: bool, message: str) -> None:
-    if not condition:
-        raise Failed(message)
+import guest_life  # noqa: E402
+from lib import audit, guest_image, harness, world  # noqa: E402
+from lib.daemon import Daemon, wait_for  # noqa: E402
+from lib.world import IMAGE, address_of, alive, answers, check, daemon, vm_manifest, vmm_of  # noqa: E402
 
 
 def test_create_reaches_a_guest_that_has_what_the_manifest_says() -> None:
@@ -375,25 +281,24 @@ def test_refusals_of_the_daemon_are_sentences() -> None:
     missing = Daemon("--qemu", "/nonexistent/qemu-system-x86_64")
     try:
         missing.start()
-        missing.write("image.yaml", IMAGE.format(path=IMAGE_DIR / "demo.tar"))
+        missing.write("image.yaml", IMAGE.format(path=world.IMAGE_DIR / "demo.tar"))
         missing.write("web.yaml", vm_manifest("web"))
         wait_for("the sentence", lambda: "qemu" in missing.condition("vm", "web", "Ready").get("message", "").lower(), limit=30)
     finally:
         missing.clean_up()
 
 
-TESTS = [value for name, value in list(globals().items()) if name.startswith("test_")]
+TESTS = [value for module in (globals(), vars(guest_life)) for name, value in module.items() if name.startswith("test_")]
 
 
 def main() -> int:
-    global IMAGE_DIR
     harness.enter_private_namespace()
-    IMAGE_DIR = pathlib.Path(tempfile.mkdtemp(prefix="banger-image-", dir="/var/tmp"))
+    world.IMAGE_DIR = pathlib.Path(tempfile.mkdtemp(prefix="banger-image-", dir="/var/tmp"))
     try:
-        guest_image.write(IMAGE_DIR / "demo.tar")
+        guest_image.write(world.IMAGE_DIR / "demo.tar")
         return harness.run(TESTS, sys.argv[1:])
     finally:
-        shutil.rmtree(IMAGE_DIR)
+        shutil.rmtree(world.IMAGE_DIR)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the end-to-end tests share: a daemon with a guest image that leaves nothing behind, manifests, questions about VMs."""
+from __future__ import annotations
+
+import contextlib
+import pathlib
+import socket
+import time
+from collections.abc import Iterator
+
+from . import audit
+from .daemon import Daemon, Failed, wait_for
+
+IMAGE_DIR = pathlib.Path()  # set by run.py: the guest image is made once for all tests
+
+IMAGE = """\
+apiVersion: banger.dev/v1alpha1
+kind: Image
+metadata: {{name: demo}}
+spec: {{path: {path}}}
+"""
+VM = """\
+apiVersion: banger.dev/v1alpha1
+kind: VirtualMachine
+metadata: {{name: {name}, labels: {{app: {label}}}}}
+spec:
+  image: demo
+  memory: {memory}
+  rootDisk: {{size: 256Mi}}
+  disks: [{{name: data, size: 64Mi, mountPath: /data}}]
+  networkInterfaces: [{{network: default}}]
+  ssh: {{user: root}}
+  files: [{{path: /etc/motd, content: "hello\\n", mode: 0644}}]
+"""
+
+
+def vm_manifest(name: str, label: str = "web", memory: str = "128Mi") -> str:
+    return VM.format(name=name, label=label, memory=memory)
+
+
+@contextlib.contextmanager
+def daemon(*options: str, base: str | None = None) -> Iterator[Daemon]:
+    """A daemon with the guest image applied. On the way out everything is deleted through manifests and API, and the host is looked at."""
+    before = audit.Look()
+    d = Daemon(*options, base=base)
+    try:
+        d.start()
+        d.write("image.yaml", IMAGE.format(path=IMAGE_DIR / "demo.tar"))
+        yield d
+        if d.process is None:
+            d.start()
+        d.uids()
+        for path in d.manifests.glob("*.yaml"):
+            path.unlink()
+            time.sleep(0.05)
+        # Many files at once look like an accident to the guard; here it is meant.
+        wait_for("every VM to be gone", lambda: d.ctl("sources", "confirm", check=False) and not d.names("virtualmachines"), limit=60, pause=0.5)
+        wait_for("every image to be gone", lambda: not d.names("images"), limit=30)
+        for network in d.names("networks"):
+            d.ctl("delete", "network", network.split("/")[-1], "--timeout=30s")
+        d.ctl("delete", "kernel", "host", "--timeout=30s")
+        left = audit.vm_files(d.state)
+        if left:
+            raise Failed(f"left in the state directory: {left}")
+        d.stop()
+        left = audit.Look().left_since(before, d.seen_uids, [d.scratch], whole_namespace=True)
+        if left:
+            raise Failed(f"left on the host: {left}")
+    except BaseException:
+        print(f"--- end of the daemon's log\n{d.log_tail(40)}\n---", flush=True)
+        raise
+    finally:
+        d.clean_up()
+
+
+def vmm_of(d: Daemon, vm: str) -> tuple[int, int]:
+    vmm = d.get("vm", vm)["status"].get("vmm")
+    if not vmm:
+        raise Failed(f"no VMM of {vm} is observed")
+    return vmm["pid"], vmm["startTimeTicks"]
+
+
+def address_of(d: Daemon, vm: str) -> str:
+    return d.get("vm", vm)["status"]["networkInterfaces"][0]["address"].split("/")[0]
+
+
+def answers(address: str) -> bool:
+    try:
+        socket.create_connection((address, 80), timeout=1).close()
+        return True
+    except OSError:
+        return False
+
+
+def alive(pid: int) -> bool:
+    """Runs, and is not a zombie that nobody has reaped yet."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def check(condition: bool, message: str) -> None:
+    if not condition:
+        raise Failed(message)
