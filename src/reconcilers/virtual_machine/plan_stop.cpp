@@ -36,8 +36,10 @@ bool synced_in_last_launch(const Situation& at) {
   return at.sidecar != nullptr && at.sidecar->sync_nonce.starts_with(fmt::format("{}:", at.sidecar->launches));
 }
 
-// Nothing answered in this launch so far: there is no one to ask for a sync.
+// Launched a moment ago, and nothing has answered since: there is no one to ask for a sync. Later a probe that fails says little
+// (it may be the first one of a daemon that was restarted), and asking in vain costs 2 s.
 bool never_answered(const Situation& at) {
+  if (!at.sidecar->launched || at.observed.now - *at.sidecar->launched > kShortRun) return false;
   if (const auto* probe = find_job(at, "probe")) return probe->state != JobState::Done && !was_ready(at);
   const auto* ready = api::find_condition(at.vm.status.conditions, "Ready");
   return ready != nullptr && ready->reason == "WaitingForSsh";
@@ -68,7 +70,7 @@ Verdict verdict_of(const Situation& at) {
   if (job->state == JobState::Done && asked != nullptr && job->result == asked->nonce) return synced(asked->nonce);
   if (job->state == JobState::Done) return unsynced("SyncNotConfirmed", "the guest did not echo the nonce after its sync");
   const auto error = job->error.value_or(internal("the sync failed and does not say why"));
-  const bool unreachable = error.code == ErrorCode::Unavailable;
+  const bool unreachable = error.code == ErrorCode::Unavailable && !error.message.starts_with("SyncNotConfirmed");
   return unsynced(unreachable ? "GuestUnreachable" : "SyncNotConfirmed",
                   "the guest did not confirm a sync: " + printable(error.message));
 }

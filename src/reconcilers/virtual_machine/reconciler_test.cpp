@@ -205,6 +205,20 @@ TEST_CASE_FIXTURE(World, "a guest that never answers stays running and not ready
   CHECK(host.vmm_count(uid) == 1);
   edit_vm([](auto& spec, auto&) { spec.power_state = api::PowerState::Stopped; });
   settle();
+  CHECK(condition("CleanShutdown") == "False GuestUnreachable");  // it was asked: a probe's failure is not for ever
+}
+
+TEST_CASE_FIXTURE(World, "a guest that has not booted yet is not asked to sync") {
+  create_builtins();
+  create_image();
+  const auto uid = create_vm();
+  for (int i = 0; i < 12; ++i) {
+    round();
+    host.set_guest_reachable(uid, false);
+  }
+  CHECK(condition("Ready") == "False WaitingForSsh");
+  edit_vm([](auto& spec, auto&) { spec.power_state = api::PowerState::Stopped; });
+  settle();
   CHECK(condition("CleanShutdown") == "False NotReady");
 }
 

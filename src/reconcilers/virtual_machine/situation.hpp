@@ -14,7 +14,7 @@ inline constexpr std::chrono::milliseconds kBarrier{100};                       
 inline constexpr std::chrono::milliseconds kSlowly = std::chrono::seconds(30);       // conflicts; deep check of a running VM
 inline constexpr std::chrono::milliseconds kLaunchLimit = std::chrono::seconds(30);  // from launch to a verified, running VMM
 
-inline constexpr std::chrono::milliseconds kShortRun = std::chrono::seconds(20);  // a reboot this soon is no guest's wish
+inline constexpr std::chrono::milliseconds kShortRun = std::chrono::seconds(20);  // hardly enough to boot
 
 inline constexpr std::string_view kEndedOnPurpose = "Stopped";
 
