@@ -167,6 +167,7 @@ SUITES: dict[str, tuple[str, Callable[[], Outcome]]] = {
     "style": ("format, layer table, licence headers, shell syntax, links in the docs",
               checks(["/usr/bin/python3", "tests/style/style.py"], ["/usr/bin/python3", "tools/check_layers.py"])),
     **{name: (f"unit tests of {pathlib.Path(program).parent}", unit(name)) for name, program in UNIT.items()},
+    "boot": ("real guests boot from what the image room makes", unit("boot")),
     "e2e": ("real guests, taps, bridge, nft and cgroup in a private network namespace", python_suite("tests/e2e/run.py")),
     "readme": ("the README's tour, its commands run as they stand", python_suite("tests/e2e/readme.py")),
     "demo": ("tools/demo in a private network namespace", python_suite("tests/demo/run.py")),

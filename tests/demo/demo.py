@@ -158,7 +158,8 @@ def how_to_talk(d: Daemon) -> None:
     say(f"{BANGERCTL} get vm -o wide")
     say(f"{BANGERCTL} ssh web")
     say(f"$EDITOR {d.manifests}/2-web.yaml")
-    say("to end it: remove the files there, then:")
+    say("to end it and leave nothing:")
+    say(f"rm {d.manifests}/*.yaml; {BANGERCTL} wait --for=delete vm/web; {BANGERCTL} delete network default")
     say(f"kill {d.process.pid if d.process else ''} && rm -r {d.scratch}")
 
 
