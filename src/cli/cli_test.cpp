@@ -157,6 +157,8 @@ TEST_CASE("a wrong command line exits with 2 and says what was expected") {
       {{"wait", "vm/web", "--for=delete", "--timeout", "5"}, "is not a duration"},
       {{"apply"}, "see: bangerctl apply --help"},
       {{"sources"}, "see: bangerctl sources --help"},
+      {{}, "a verb is required"},
+      {{"-n", "B@d", "get", "vm"}, "-n: must be at most 63 of the characters a-z, 0-9 and '-', "},
       {{"get", "xyzzy"}, "there are: networks (net), kernels, images (img), virtualmachines (vm), addressleases (lease), "},
       {{"wait", "--for=condition=Ready=yes", "vm/web"}, "--for=condition=Ready=yes: expected condition=TYPE, "},
       {{"apply", "-f", ""}, "-f wants a file, a directory or -, is empty"},

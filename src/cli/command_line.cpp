@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 
+#include "api/formats.hpp"
 #include "base/text.hpp"
 #include "cli/arguments.hpp"
 #include "cli/verbs.hpp"
@@ -223,6 +224,7 @@ std::string mistake(const CLI::ParseError& error, const CLI::App& app) {
   for (const auto* chosen : app.get_subcommands()) verb = " " + chosen->get_name();
   std::string text = printable(error.what());
   while (text.ends_with('.') || text.ends_with(' ')) text.pop_back();
+  if (text == "A subcommand is required") text = verb.empty() ? "a verb is required" : "one of its own verbs is required";
   return fmt::format("{}; see: bangerctl{} --help", text, verb);
 }
 
@@ -272,6 +274,9 @@ Outcome<Command> parse_command_line(std::span<const char* const> arguments) {
   }
   if (auto taken = verbs.take_trailing(trailing); !taken) return give_up(taken.error());
   command.ns_given = ns->count() > 0;
+  if (const auto problem = api::schema::problem_with(api::schema::Format::DnsLabel, command.ns)) {
+    return give_up(usage(fmt::format("-n: {}", *problem)));
+  }
   return command;
 }
 

@@ -10,6 +10,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -103,6 +104,10 @@ Result<void> run(const Options& options) {
     intake = std::jthread([&](const std::stop_token& stop) { directory->run(stop); });
   }
   log::info("serving", {{"socket", options.socket}, {"state", options.state_dir}, {"manifests", options.manifests}});
+  if (std::error_code ignored; !options.manifests.empty() && !std::filesystem::is_directory(options.manifests, ignored)) {
+    log::warning("the directory of manifests is not there: make it, and it is read within ten seconds",
+                 {{"manifests", options.manifests}});
+  }
   notify_ready();
 
   int signal = 0;
