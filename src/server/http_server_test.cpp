@@ -2,10 +2,13 @@
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 #include <grp.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstring>
 #include <fstream>
 #include <thread>
 
@@ -289,18 +292,12 @@ TEST_CASE("a stale socket file is replaced, a live one is not") {
   CHECK(refused.error().message.find("another bangerd serves " + rig.options.socket_path) == 0);
   CHECK(rig.wire().send(raw_request("GET", "/livez")));
   rig.server->stop();
-  {  // left behind by a daemon that was killed
-    Served dead;
-    dead.options.socket_path = rig.options.socket_path;
-    const auto child = ::fork();
-    if (child == 0) {
-      Server doomed(dead.options, dead.objects, dead.hooks);
-      ::_exit(doomed.start() ? 0 : 1);
-    }
-    int status = 0;
-    REQUIRE(::waitpid(child, &status, 0) == child);
-    REQUIRE(WIFEXITED(status));
-    REQUIRE(WEXITSTATUS(status) == 0);
+  {  // as a daemon that was killed leaves it behind
+    const UniqueFd dead(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::memcpy(address.sun_path, rig.options.socket_path.c_str(), rig.options.socket_path.size());
+    REQUIRE(::bind(dead.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0);
   }
   REQUIRE(std::filesystem::exists(rig.options.socket_path));
   CHECK_FALSE(Wire(rig.options.socket_path).connected());

@@ -39,7 +39,7 @@ std::string vm_json(std::string_view name, std::string_view more = "", std::stri
 struct Rig {
   TempDir dir;
   SystemClock clock;
-  SeededRandom random{7};
+  SystemRandom random;  // the server's workers share it
   std::unique_ptr<store::Store> store = store::make_memory_store();
   store::Objects objects{*store, clock, random};
   Hooks hooks;
