@@ -40,7 +40,7 @@ class FragileStore final : public store::Store {
 struct Bench {
   FragileStore store;
   ManualClock clock;
-  SeededRandom random{1};
+  SystemRandom random;  // drawn from by threads
   store::Objects objects{store, clock, random};
   EventRecorder recorder{objects, clock};
   const api::ObjectKey web{.kind = api::Kind::VirtualMachine, .ns = "prod", .name = "web"};

@@ -85,7 +85,8 @@ Noticed ChangeWatch::drain(WriterHints& hints) {
         continue;
       }
       if (!is_manifest_name(name)) continue;
-      noticed = std::max(noticed, note(event.mask, directory->second.empty() ? name : directory->second + "/" + name, hints));
+      const auto path = directory->second.empty() ? name : fmt::format("{}/{}", directory->second, name);
+      noticed = std::max(noticed, note(event.mask, path, hints));
     }
   }
 }

@@ -50,6 +50,10 @@ std::string refusal_of(const struct stat& facts) {
 // Names go into annotations, status rows and terminals as they are.
 bool is_plain_name(std::string_view name) { return printable(name) == name; }
 
+std::string below(const std::string& directory, const std::string& name) {
+  return directory.empty() ? name : fmt::format("{}/{}", directory, name);
+}
+
 struct CloseDirectory {
   void operator()(DIR* directory) const { ::closedir(directory); }
 };
@@ -135,7 +139,7 @@ Result<void> DirectoryReader::list_open(UniqueFd fd, const std::string& relative
     if (contents.entries.size() > kMaxFiles) return {};
     const std::string name = entry->d_name;
     if (is_ignored_name(name)) continue;
-    look_at(directory_fd, name, relative.empty() ? name : relative + "/" + name, depth, on_directory, contents);
+    look_at(directory_fd, name, below(relative, name), depth, on_directory, contents);
   }
 }
 

@@ -71,12 +71,14 @@ bool ManifestDirectory::settled(const Pass& pass, const std::set<api::ObjectKey>
 
 Result<void> ManifestDirectory::remove(Pass& pass, const std::set<api::ObjectKey>& keys) {
   for (const auto& key : keys | std::views::reverse) {  // what refers to others goes first
-    const auto& uid = pass.live.at(key).meta.uid;
-    events_.record(key, uid, api::EventType::Normal, "Removed",
-                   fmt::format("no file of source {} declares it any more", options_.name));
+    const auto uid = pass.live.at(key).meta.uid;
     auto removed = objects_.remove(key, {.uid = uid});
-    if (!removed && removed.error().error.code != ErrorCode::NotFound && removed.error().error.code != ErrorCode::Conflict) {
-      return fail(with_context(std::move(removed).error().error, "removing " + api::to_string(key)));
+    if (removed) {
+      events_.record(key, uid, api::EventType::Normal, "Removed",
+                     fmt::format("no file of source {} declares it any more", options_.name));
+    } else if (auto error = std::move(removed).error().error;
+               error.code != ErrorCode::NotFound && error.code != ErrorCode::Conflict) {
+      return fail(with_context(std::move(error), "removing " + api::to_string(key)));
     }
     pass.live.erase(key);
     missing_since_.erase(key);
