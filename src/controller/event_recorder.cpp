@@ -117,11 +117,19 @@ std::uint64_t EventRecorder::dropped() const {
 void EventRecorder::write(const api::ObjectKey& name, const api::Event& event) {
   const auto written = try_write(name, event);
   const std::scoped_lock lock(mutex_);
-  if (!written && !failing_) {
+  const bool first_failure = !written && !failing_;
+  failing_ = !written;
+  if (written) return;
+  if (const auto it = remembered_.find(name); it != remembered_.end()) {  // counted with the next write
+    auto& held = it->second.event;
+    if (held.count == 0) held.last_time = event.last_time;
+    held.first_time = event.first_time;
+    held.count += event.count;
+  }
+  if (first_failure) {
     log::warning("writing an event failed, ignoring",
                  {{"event", name.name}, {"reason", event.reason}, {"error", written.error().message}});
   }
-  failing_ = !written;
 }
 
 // Counts up the stored event, or stores it anew; whoever else writes it at the same moment is counted too.

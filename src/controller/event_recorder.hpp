@@ -28,7 +28,7 @@ struct EventRecorderOptions {
 
 // Events stand in the namespace of what they are about ("default" for what has none), named "<object>.<16 hexadecimal digits>":
 // the digits tell (kind, uid, type, reason, message) apart, so a restarted daemon goes on counting. Thread-safe. A write that
-// fails is logged once until one succeeds; callers never hear of it.
+// fails is logged once until one succeeds, and its count goes with the next; callers never hear of it.
 class EventRecorder final : public api::EventSink {
  public:
   EventRecorder(store::Objects& objects, Clock& clock, const EventRecorderOptions& options = {})
