@@ -2,10 +2,29 @@
 // What a VM holds: addresses and disks.
 #include <fmt/format.h>
 
+#include "reconcilers/virtual_machine/status.hpp"
 #include "reconcilers/world_test.hpp"
 
 namespace banger::reconcilers::virtual_machine {
 namespace {
+
+TEST_CASE("asking a silent guest once more changes nothing in the status, however long the asking took") {
+  const Plan plan{
+      .operation = Operation::Start,
+      .phase = "Starting",
+      .steps = {{.name = "Probe", .step = actuators::StartJob{.key = {.owner_uid = "u", .name = "probe"}}, .undo = {}}}};
+  const auto asked = [&](api::VirtualMachineStatus status, int milliseconds) {
+    AppliedSteps applied;
+    applied.steps.push_back(
+        {.name = "Probe", .state = "Done", .duration = std::chrono::milliseconds(milliseconds), .message = ""});
+    status.steps = merge_steps(status, plan, applied);
+    return status;
+  };
+  const auto first = asked({.phase = "Starting"}, 0);
+  REQUIRE(first.steps.size() == 1);
+  CHECK(first.steps.front().state == "Running");
+  CHECK(asked(first, 3) == first);
+}
 
 TEST_CASE_FIXTURE(World, "fixed addresses are honoured; one that is taken or outside is a condition") {
   create_builtins();

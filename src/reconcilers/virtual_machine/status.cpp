@@ -41,7 +41,10 @@ std::vector<api::StepStatus> shown(const Plan& plan, const AppliedSteps& applied
     if (std::holds_alternative<actuators::ForgetJob>(step)) continue;
     auto each = applied.steps[i];
     if (each.name == "Probe") each.name = "GuestReady";
-    if (std::holds_alternative<actuators::StartJob>(step) && each.state == "Done") each.state = "Running";
+    if (std::holds_alternative<actuators::StartJob>(step) && each.state == "Done") {
+      each.state = "Running";
+      each.duration = {};  // of the asking; a guest that never answers is asked every 2 s, and nothing changes by that
+    }
     each.message = printable(each.message);
     steps.push_back(std::move(each));
   }
