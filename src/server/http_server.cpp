@@ -41,7 +41,7 @@ namespace http = beast::http;
 using Protocol = asio::local::stream_protocol;
 
 constexpr auto kNoThrow = asio::as_tuple(asio::use_awaitable);
-constexpr std::chrono::milliseconds kStopPatience{10'000};
+constexpr std::chrono::milliseconds kStopPatience{3'000};
 
 class Session;
 
