@@ -204,6 +204,30 @@ TEST_CASE("a pass that fails is repeated with its key's backoff, and others are 
   CHECK(std::ranges::count(bench.vms->seen(), "fine") == 1);
 }
 
+TEST_CASE("an attempt that fails at its second pass backs off longer each time, until the object is at rest") {
+  Bench bench;
+  bench.make_vm("a");
+  bool begun = false;
+  bool works = false;
+  bench.vms->pass = [&](const api::ObjectKey&) -> reconcilers::Outcome {
+    if (works) return {.error = {}, .requeue_after = std::chrono::seconds{10}, .mutations = 0};
+    begun = !begun;
+    if (begun) return {.error = {}, .requeue_after = milliseconds{1}, .mutations = 1};
+    return {.error = invalid("no"), .requeue_after = {}, .mutations = 0};
+  };
+  REQUIRE(bench.manager.sync());
+  for (unsigned failures = 1; failures <= 4; ++failures) {
+    bench.work_all();
+    bench.manual.advance(milliseconds{1});
+    bench.work_all();
+    CHECK(bench.manager.queue().failures(vm_key("a")) == failures);
+    bench.manual.advance(std::chrono::seconds{1});
+  }
+  works = true;
+  bench.work_all();
+  CHECK(bench.manager.queue().failures(vm_key("a")) == 0);
+}
+
 TEST_CASE("a pass that throws is an error like any other") {
   Bench bench;
   bench.make_vm("a");
