@@ -133,7 +133,7 @@ class Connection {
   UniqueFd fd_;
   const std::string& path_;
   const Patience& patience_;
-  std::array<char, 64U * 1024U> block_{};
+  std::array<char, 65536> block_{};
 };
 
 std::string printed(const Request& request) {
