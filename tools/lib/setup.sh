@@ -35,7 +35,7 @@ install_missing() {
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 }
 
-# build_dir DIR MESON-OPTION...: configures DIR once and brings it up to date.
+# build_dir DIR MESON-OPTION...: configures DIR once and brings it up to date; only $targets where that is set.
 build_dir() {
   local dir=$1
   shift
@@ -46,12 +46,14 @@ build_dir() {
   fi
   local log
   log=$(mktemp)
-  if ninja -C "$dir" -n | grep -q 'no work to do'; then rm -f "$log"; return 0; fi
+  # shellcheck disable=SC2086
+  set -- ${targets:-}
+  if ninja -C "$dir" -n "$@" | grep -q 'no work to do'; then rm -f "$log"; return 0; fi
   say "building $dir"
   if [ -t 2 ]; then
-    ninja -C "$dir" >&2 || { rm -f "$log"; exit 1; }
+    ninja -C "$dir" "$@" >&2 || { rm -f "$log"; exit 1; }
   else
-    ninja -C "$dir" >"$log" 2>&1 || { grep -vE '^\[[0-9]+/[0-9]+\]' "$log" >&2; rm -f "$log"; exit 1; }
+    ninja -C "$dir" "$@" >"$log" 2>&1 || { grep -vE '^\[[0-9]+/[0-9]+\]' "$log" >&2; rm -f "$log"; exit 1; }
   fi
   rm -f "$log"
 }
