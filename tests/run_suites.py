@@ -37,6 +37,7 @@ UNIT = {
     "server": "src/server/test_server",
     "client": "src/client/test_client",
     "cli": "src/cli/test_cli",
+    "daemon": "src/daemon/test_daemon",
 }
 # What runs under which sanitizer: address and undefined take every unit suite; thread takes what is shared between threads.
 # What unit tests start as programs of their own.
