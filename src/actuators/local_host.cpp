@@ -23,6 +23,7 @@
 #include "actuators/vmm/machines.hpp"
 #include "base/failpoint.hpp"
 #include "base/files.hpp"
+#include "base/log.hpp"
 #include "base/text.hpp"
 
 namespace banger::actuators {
@@ -287,7 +288,10 @@ Result<Applied> LocalHost::run(const StartJob& step) {
 
 void LocalHost::on_hint(std::function<void(const std::string& uid)> callback) {
   hint_.set(std::move(callback));
-  if (net_) (void)(*net_)->watch([this](const std::string& uid) { hint_(uid); });  // a resync finds what no hint told
+  if (!net_) return;
+  const auto watching = (*net_)->watch([this](const std::string& uid) { hint_(uid); });
+  if (!watching)
+    log::debug("links are not watched and only a resync finds what changed, ignoring", {{"error", watching.error().message}});
 }
 
 }  // namespace

@@ -27,7 +27,7 @@ void put(std::string& header, std::size_t at, std::size_t width, const std::stri
 
 // Octal, or base-256 with the high bit set where octal has no room.
 std::string number(std::uint64_t value, std::size_t width) {
-  const auto octal = fmt::format("{:0{}o}", value, width - 1);
+  auto octal = fmt::format("{:0{}o}", value, width - 1);
   if (octal.size() < width) return octal;
   std::string out(width, '\0');
   for (std::size_t i = 0; i < 8 && i < width; ++i) out[width - 1 - i] = static_cast<char>(value >> (8 * i));
