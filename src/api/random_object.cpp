@@ -70,9 +70,7 @@ std::int64_t RandomObjects::number(const Field& field, const Type& type) {
   } else if (type.shape == Shape::Time) {
     low = 0;
     high = kLastSecondOf9999 * 1000;
-  } else if (type.shape == Shape::Quantity) {
-    low = 0;
-  } else if (field.format == Format::FileMode) {
+  } else if (type.shape == Shape::Quantity || field.format == Format::FileMode) {
     low = 0;  // negative modes have no octal form
   }
   if (values_ == Values::Valid || field.format == Format::FileMode) {
