@@ -91,7 +91,8 @@ class Verbs {
 
   // --timeout as text; read when the verb runs, so that the failure is one of the command line.
   template <class Options>
-  void runs_with_timeout(CLI::App* verb, std::shared_ptr<Options> options, Outcome<> (*run)(const Options&, const Session&)) {
+  void runs_with_timeout(CLI::App* verb, const std::shared_ptr<Options>& options,
+                         Outcome<> (*run)(const Options&, const Session&)) {
     auto timeout = std::make_shared<std::string>("5m");
     verb->add_option("--timeout", *timeout, "How long to wait at most: 30s, 5m, 1h30m")->capture_default_str();
     verb->callback([this, options, timeout, run] {
@@ -105,7 +106,7 @@ class Verbs {
   }
 
   template <class Options>
-  void runs(CLI::App* verb, std::shared_ptr<Options> options, Outcome<> (*run)(const Options&, const Session&)) {
+  void runs(CLI::App* verb, const std::shared_ptr<Options>& options, Outcome<> (*run)(const Options&, const Session&)) {
     verb->callback(
         [this, options, run] { command_.run = [options, run](const Session& session) { return run(*options, session); }; });
   }

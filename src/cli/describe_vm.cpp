@@ -18,7 +18,7 @@ namespace {
 using Rows = std::vector<std::vector<std::string>>;
 
 std::string quantity(const Bytes& size) { return api::format_quantity(size); }
-std::string or_dash(std::string text) { return text.empty() ? "-" : text; }
+std::string or_dash(const std::string& text) { return text.empty() ? "-" : text; }
 
 std::string backend_name(api::DiskBackend backend) {
   switch (backend) {
