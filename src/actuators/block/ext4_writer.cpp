@@ -290,7 +290,8 @@ Result<void> Ext4Writer::write_directory(std::uint32_t inode, std::uint32_t pare
   }
   ext2_inode now{};
   auto code = ::ext2fs_read_inode(s.fs, inode, &now);
-  if (code == 0) code = ::ext2fs_inode_size_set(s.fs, &now, static_cast<ext2_off64_t>(blocks.size() * kBlockSize));
+  if (code == 0)
+    code = ::ext2fs_inode_size_set(s.fs, &now, static_cast<ext2_off64_t>(blocks.size()) * static_cast<ext2_off64_t>(kBlockSize));
   if (code == 0) code = ::ext2fs_write_inode(s.fs, inode, &now);
   if (code != 0) return s.failed("writing a directory of", code);
   return {};
