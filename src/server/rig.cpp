@@ -52,7 +52,7 @@ std::unique_ptr<Stream> Rig::stream(std::string_view target, std::string_view ac
   throw std::runtime_error("expected a stream, got: " + std::get<Response>(answer).body);
 }
 
-api::Object Rig::put(api::Object object) {
+api::Object Rig::put(const api::Object& object) {
   auto stored = store->create(object);
   if (!stored) throw std::runtime_error(stored.error().message);
   return *std::move(stored);

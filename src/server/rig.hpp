@@ -55,7 +55,7 @@ struct Rig {
   Response get(std::string_view target, std::string_view accept = "") { return ask("GET", target, "", "", accept); }
   std::unique_ptr<Stream> stream(std::string_view target, std::string_view accept = "");
   // Stores what the daemon would, past the API.
-  api::Object put(api::Object object);
+  api::Object put(const api::Object& object);
   api::Object put_vm(std::string_view name, std::string_view more = "");
 };
 
