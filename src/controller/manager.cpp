@@ -62,7 +62,7 @@ struct Manager::Core {
     if (uid.empty()) {
       want_resync();
     } else if (const auto key = index.find(uid)) {
-      queue.add(*key);
+      queue.add_hinted(*key);
     }
   }
 };
@@ -260,9 +260,7 @@ void Manager::settle(const api::ObjectKey& key, const reconcilers::Outcome& outc
                                                   {"error", outcome.error->message}});
     return;
   }
-  // A pass that does something or waits for it is not yet a success: a VM whose start fails at its last step would forget that at
-  // the first step of the next attempt, and try without a pause for ever.
-  constexpr std::chrono::seconds kAtRest{5};
+  using reconcilers::kAtRest;
   if (outcome.mutations == 0 && outcome.requeue_after.value_or(kAtRest) >= kAtRest) queue.forget(key);
   if (outcome.requeue_after) queue.add_after(key, *outcome.requeue_after);
   if (outcome.mutations > 0) {

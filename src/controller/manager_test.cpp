@@ -228,6 +228,24 @@ TEST_CASE("an attempt that fails at its second pass backs off longer each time, 
   CHECK(bench.manager.queue().failures(vm_key("a")) == 0);
 }
 
+TEST_CASE("what a failing pass does to the host is told to us after it, and does not make it hot") {
+  Bench bench;
+  const auto uid = bench.make_vm("a");
+  int passes = 0;
+  bench.vms->pass = [&](const api::ObjectKey&) -> reconcilers::Outcome {
+    ++passes;
+    return {.error = internal("no"), .requeue_after = {}, .mutations = 2};
+  };
+  REQUIRE(bench.manager.sync());
+  for (int ms = 0; ms < 10'000; ++ms) {
+    const int before = passes;
+    bench.work_all();
+    if (passes > before) bench.host.hint(uid);
+    bench.manual.advance(milliseconds{1});
+  }
+  CHECK(passes == 11);  // 5 · 2^n ms apart
+}
+
 TEST_CASE("a pass that throws is an error like any other") {
   Bench bench;
   bench.make_vm("a");

@@ -29,8 +29,20 @@ void WorkQueue::add_unless_backing_off(const api::ObjectKey& key) {
   const std::scoped_lock lock(mutex_);
   if (shut_down_) return;
   auto& item = items_[key];
-  if (!item.processing && item.failures > 0 && item.due) return;
+  if (!item.processing && is_backing_off(item)) return;
   add_now(key, item, Dirty::IfNotBackingOff);
+}
+
+void WorkQueue::add_hinted(const api::ObjectKey& key) {
+  const std::scoped_lock lock(mutex_);
+  if (shut_down_) return;
+  auto& item = items_[key];
+  if (item.processing || !is_backing_off(item)) {
+    add_now(key, item, Dirty::IfNotBackingOff);
+    return;
+  }
+  if (clock_.steady() - *item.failed < kEcho) return;
+  delay_until(key, item, *item.failed + backoff(item.failures) / 2);
 }
 
 void WorkQueue::add_after(const api::ObjectKey& key, std::chrono::milliseconds delay) {
@@ -51,13 +63,17 @@ std::uint32_t WorkQueue::add_rate_limited(const api::ObjectKey& key) {
   const auto failures = item.failures;
   if (shut_down_) return failures;
   metrics_of(key.kind).retries.add();
-  delay_until(key, item, clock_.steady() + backoff(failures));
+  item.failed = clock_.steady();
+  delay_until(key, item, *item.failed + backoff(failures));
   return failures;
 }
 
 void WorkQueue::forget(const api::ObjectKey& key) {
   const std::scoped_lock lock(mutex_);
-  if (const auto it = items_.find(key); it != items_.end()) it->second.failures = 0;
+  if (const auto it = items_.find(key); it != items_.end()) {
+    it->second.failures = 0;
+    it->second.failed.reset();
+  }
   drop_if_idle(key);
 }
 
@@ -89,8 +105,7 @@ void WorkQueue::done(const api::ObjectKey& key) {
   --processing_;
   metrics_of(key.kind).work_seconds.observe(seconds(clock_.steady() - item.started_at));
   const auto dirty = std::exchange(item.dirty, Dirty::No);
-  const bool backing_off = item.failures > 0 && item.due;
-  if (dirty == Dirty::Yes || (dirty == Dirty::IfNotBackingOff && !backing_off)) push(key, item);
+  if (dirty == Dirty::Yes || (dirty == Dirty::IfNotBackingOff && !is_backing_off(item))) push(key, item);
   drop_if_idle(key);
   if (shut_down_ && processing_ == 0) {
     ready_changed_.notify_all();
@@ -211,6 +226,7 @@ std::optional<api::ObjectKey> WorkQueue::pop() {
   queue_.pop_front();
   auto& item = items_[key];
   item.queued = false;
+  item.failed.reset();  // whatever this pass asks for next is no backoff unless it fails too
   item.processing = true;
   item.started_at = clock_.steady();
   ++processing_;

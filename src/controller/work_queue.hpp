@@ -38,6 +38,12 @@ class WorkQueue {
   // makes (a status write), which would otherwise turn every failure into a hot loop.
   void add_unless_backing_off(const api::ObjectKey& key);
 
+  // The host says that something may have changed. A key that is backing off takes it for its failing pass's own echo (a tap that
+  // was undone, a job that ended) while kEcho lasts; after that it is looked at once half of its backoff is over. So the pauses
+  // double whatever a failing pass stirs up, and what truly changed during a long one is seen earlier.
+  static constexpr std::chrono::milliseconds kEcho{1'000};
+  void add_hinted(const api::ObjectKey& key);
+
   // Look after this delay at the latest; not positive: at once.
   void add_after(const api::ObjectKey& key, std::chrono::milliseconds delay);
 
@@ -75,6 +81,7 @@ class WorkQueue {
     bool processing = false;
     Dirty dirty = Dirty::No;  // asked for while processing
     std::optional<SteadyTime> due;
+    std::optional<SteadyTime> failed;  // when the backoff that due is the end of began; nothing: due is none
     std::uint32_t failures = 0;
     SteadyTime queued_at{};
     SteadyTime started_at{};
@@ -94,6 +101,7 @@ class WorkQueue {
   void push(const api::ObjectKey& key, Item& item);
   void delay_until(const api::ObjectKey& key, Item& item, SteadyTime due);
   void cancel_delay(const api::ObjectKey& key, Item& item);
+  [[nodiscard]] static bool is_backing_off(const Item& item) { return item.failed && item.due; }
   void release_due();
   std::optional<api::ObjectKey> pop();
   void drop_if_idle(const api::ObjectKey& key);

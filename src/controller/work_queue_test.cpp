@@ -126,6 +126,33 @@ TEST_CASE("a delay that ends while the key is worked on makes one more pass") {
   CHECK(bench.take() == "");
 }
 
+TEST_CASE("a hint during a backoff is the failing pass's echo for a second, later it halves what is left to wait") {
+  Bench bench;
+  for (int failures = 0; failures < 14; ++failures) bench.queue.add_rate_limited(vm("a"));
+  bench.clock.advance(milliseconds{5});
+  CHECK(bench.take() == "a");
+  bench.queue.add_hinted(vm("a"));        // the pass's own doing, while it runs …
+  bench.queue.add_rate_limited(vm("a"));  // 81.92 s
+  bench.queue.done(vm("a"));
+  const auto failed = bench.clock.steady();
+  bench.clock.advance(milliseconds{999});
+  bench.queue.add_hinted(vm("a"));  // … and right after it
+  CHECK(bench.take() == "");
+  CHECK((*bench.queue.due(vm("a")) - failed).count() == 81'920);
+  bench.clock.advance(milliseconds{1});
+  bench.queue.add_hinted(vm("a"));
+  bench.queue.add_hinted(vm("a"));
+  CHECK((*bench.queue.due(vm("a")) - failed).count() == 40'960);
+  bench.clock.advance(milliseconds{39'960});
+  CHECK(bench.take_and_finish() == "a");
+  bench.queue.add_hinted(vm("a"));  // no backoff any more
+  CHECK(bench.take() == "a");
+  bench.queue.add_hinted(vm("a"));
+  bench.queue.add_after(vm("a"), milliseconds{700});  // nor is this one, although the key has failed before
+  bench.queue.done(vm("a"));
+  CHECK(bench.take_and_finish() == "a");
+}
+
 TEST_CASE("a status write of a failing pass does not cut its backoff short") {
   Bench bench;
   bench.queue.add(vm("a"));

@@ -26,6 +26,11 @@ struct Ports {
   Random& random;
 };
 
+// A pass that does something or waits for it is not yet a success: a VM whose start fails at its last step, or an image whose
+// build fails at its end, would forget that on the way there and try without a pause for ever. So the failures of a key are
+// forgotten by a pass that changes nothing and wants no look before this; who waits for a job asks for an earlier one.
+inline constexpr std::chrono::milliseconds kAtRest = std::chrono::seconds(5);
+
 // What a pass found: error → look again with this key's backoff (5 ms … 5 min), if retryable or not; requeue_after → look again
 // then; neither → only when something changes.
 struct Outcome {

@@ -116,6 +116,7 @@ Result<Applied> SimHost::run(const MakeTap& step) {
   if (link && *link == wanted) return Applied::Unchanged;
   if (!link) ++next_index_;
   links_[step.name] = std::move(wanted);
+  hints_.push_back(step.vm_uid);  // as the kernel tells of every link, those that we make included
   return Applied::Changed;
 }
 
@@ -128,6 +129,7 @@ Result<Applied> SimHost::run(const RemoveLink& step) {
     if (other.master == step.name) other.master.clear();
   }
   links_.erase(step.name);
+  hints_.push_back(step.owner_uid);
   return Applied::Changed;
 }
 

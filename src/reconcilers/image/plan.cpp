@@ -15,6 +15,7 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr milliseconds kAtOnce{0};
+constexpr milliseconds kJobCheck = seconds(2);      // its end wakes us earlier; not at rest (kAtRest)
 constexpr milliseconds kSourceCheck = seconds(30);  // files have no event that reaches us
 constexpr std::string_view kBuilding = "building";
 constexpr std::string_view kFailed = "failed";
@@ -146,7 +147,7 @@ void plan_build(Plan& plan, const Situation& at) {
     }
   } else if (job != nullptr && job->state == actuators::JobState::Running) {
     plan.findings.push_back(while_building(at, "Building", fmt::format("is built from {}", printable(at.image.spec.path))));
-    plan.look_again = seconds(10);  // its end wakes us earlier
+    plan.look_again = kJobCheck;
   } else if (current && job->state == actuators::JobState::Done) {
     take_result(plan, at, *job);
   } else if (current && job->state == actuators::JobState::Failed) {

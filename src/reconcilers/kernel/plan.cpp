@@ -16,6 +16,7 @@ using std::chrono::minutes;
 using std::chrono::seconds;
 
 constexpr milliseconds kAtOnce{0};
+constexpr milliseconds kJobCheck = seconds(2);      // its end wakes us earlier; not at rest (kAtRest)
 constexpr milliseconds kPackageCheck = minutes(1);  // a newer package has no event that reaches us
 
 Finding ready(ConditionStatus status, std::string reason, std::string message) {
@@ -73,7 +74,7 @@ void plan_initrd(Plan& plan, const api::Object& object, const Observed& observed
       ready(ConditionStatus::False, "BuildingInitrd", fmt::format("the initrd for {} is being made", printable(plan.version)));
   if (job != nullptr && job->state == actuators::JobState::Running) {
     plan.findings.push_back(making);
-    plan.look_again = seconds(10);  // its end wakes us earlier
+    plan.look_again = kJobCheck;
   } else if (current && job->state == actuators::JobState::Done && was_built(observed, job->result)) {
     plan.initrd = job->result;
     plan.events.push_back({.type = api::EventType::Normal, .reason = "Ready", .message = "kernel " + printable(plan.version)});
