@@ -84,10 +84,42 @@ struct VmmView {
 
 struct DiskView {
   std::string name;  // "root" or the data disk's
-  std::string path;
-  Bytes size;
+  std::string path;  // its file: root.img, root.cow, disk-<name>.img
+  Bytes size;        // of that file
   Bytes allocated;
+  std::string backend;  // of the root disk: "dm-snapshot" when it is a root.cow, else "reflink" or "copy"
   bool operator==(const DiskView&) const = default;
+};
+
+struct LoopView {
+  std::string device;   // "/dev/loop3"
+  std::string backing;  // path of the file as the kernel shows it; " (deleted)" is cut off
+  bool deleted = false;
+  bool read_only = false;
+  bool autoclear = false;
+  std::string label;  // lo_file_name
+  Bytes size;
+  bool operator==(const LoopView&) const = default;
+};
+
+// The device-mapper node that bears the VM's dm name.
+struct SnapshotView {
+  std::string name;
+  std::string uuid;
+  bool ours = false;  // uuid is dm_uuid of this VM
+  bool live = false;  // has a live table: one snapshot target, of type PO with 64 KiB chunks
+  bool suspended = false;
+  std::int64_t open_count = 0;
+  Bytes size;               // of the disk
+  std::string origin;       // "/dev/loop1"; the loop over root.base
+  std::string cow;          // "/dev/loop2"; the loop over root.cow
+  std::string origin_file;  // what that loop stands over; empty: no loop or nothing
+  std::string cow_file;
+  Bytes cow_used;  // metadata included
+  Bytes cow_size;
+  bool overflow = false;  // the COW is full: writes fail, nothing is lost, growing it cures it
+  bool invalid = false;   // the kernel gave the snapshot up: reads fail too
+  bool operator==(const SnapshotView&) const = default;
 };
 
 // One VM's slice of the host.
@@ -97,6 +129,8 @@ struct VmView {
   std::optional<Sidecar> sidecar;
   std::string sidecar_error;  // it is there and cannot be read; says why
   std::vector<DiskView> disks;
+  std::optional<SnapshotView> snapshot;           // by name, ours or not
+  std::vector<LoopView> loops;                    // over a file in the VM's directory, or labelled with its uid
   std::optional<std::string> initrd_config_hash;  // of the GuestConfig and base initrd that <vm_dir>/initrd was made from
   std::vector<LinkView> links;  // labelled with this uid, and those that bear one of its tap names with another label or none
   VmmView vmm;

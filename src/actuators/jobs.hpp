@@ -41,12 +41,16 @@ struct BuildInitrd {
   bool operator==(const BuildInitrd&) const = default;
 };
 
-// Makes the VM's root.img from base_path (reflink or copy, sparse), at least size long, synced. An existing one is grown (the
-// guest grows its file system at the next boot), never shrunk, never made anew. Result text: the backend used.
+// Makes what the VM's root disk is kept in, synced. dm-snapshot: root.base, a hard link to base_path, and root.cow, preallocated
+// to cow_size with its first chunk zero; the base file is extended by a hole to size when it is shorter. Else root.img from
+// base_path (reflink or copy, sparse), at least size long. An existing one is grown (the guest grows its file system at the next
+// boot), never shrunk, never made anew, never turned into another backend. auto: dm-snapshot where device-mapper works and has
+// the snapshot target, else reflink, else copy. Result text: the backend used, then, for auto, ": " and why no better one was.
 struct MakeRootDisk {
   std::string vm_uid;
   std::string base_path;
-  Bytes size;
+  Bytes size;      // of the disk; zero: that of the image
+  Bytes cow_size;  // of root.cow; zero: default_cow_size
   api::DiskBackend backend = api::DiskBackend::Auto;
   bool operator==(const MakeRootDisk&) const = default;
 };

@@ -134,6 +134,9 @@ class LocalHost final : public Host {
   Result<Applied> run(const WriteSidecar& step) { return write_sidecar(step.sidecar, layout_); }
   Result<Applied> run(const WriteVmInitrd& step);
   Result<Applied> run(const SyncDisks& step) { return block::apply(step, layout_); }
+  Result<Applied> run(const ActivateRootDisk&) { return fail(Error{ErrorCode::Unavailable, "there is no device-mapper"}); }
+  Result<Applied> run(const GrowRootCow&) { return fail(Error{ErrorCode::Unavailable, "there is no device-mapper"}); }
+  Result<Applied> run(const DeactivateRootDisk&) { return Applied::Unchanged; }
   Result<Applied> run(const RemoveVmDirectory& step);
   Result<Applied> run(const RemoveImageDirectory& step) { return remove(image_dir(layout_, step.image_uid), step.image_uid); }
   Result<Applied> run(const RemoveKernelDirectory& step) { return remove(kernel_dir(layout_, step.kernel_uid), step.kernel_uid); }

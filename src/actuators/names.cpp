@@ -2,6 +2,8 @@
 #include "actuators/names.hpp"
 
 #include <fmt/format.h>
+#include <linux/dm-ioctl.h>
+#include <linux/loop.h>
 #include <net/if.h>
 
 #include <charconv>
@@ -17,6 +19,13 @@ namespace {
 
 constexpr std::string_view kAliasPrefix = "banger:uid=";
 constexpr std::string_view kCgroupPrefix = "vm-";
+constexpr std::string_view kDmUuidPrefix = "BANGER-";
+constexpr std::string_view kDmUuidSuffix = "-root";
+
+// A uid has 36 characters; each name with its terminating zero.
+constexpr std::size_t kUidLength = 36;
+static_assert(kDmUuidPrefix.size() + kUidLength + kDmUuidSuffix.size() < DM_NAME_LEN);
+static_assert(kDmUuidPrefix.size() + kUidLength + 1 <= LO_NAME_SIZE);
 
 // The first 64 bits of the uid. Version and variant bits (48..51, 64..65) make two of its digits constant; they come after the 40
 // + 10 bits that short_id takes, but for bits 48 and 49.
@@ -73,6 +82,26 @@ std::optional<std::string> uid_of_cgroup(std::string_view path) {
   return std::string(last);
 }
 
+std::string dm_name(std::string_view vm_uid) {
+  if (!is_uid(vm_uid)) std::abort();
+  return fmt::format("banger-{}-root", vm_uid);
+}
+std::string dm_uuid(std::string_view vm_uid) {
+  if (!is_uid(vm_uid)) std::abort();
+  return fmt::format("{}{}{}", kDmUuidPrefix, vm_uid, kDmUuidSuffix);
+}
+std::optional<std::string> uid_of_dm_uuid(std::string_view uuid) {
+  if (!uuid.starts_with(kDmUuidPrefix) || !uuid.ends_with(kDmUuidSuffix)) return std::nullopt;
+  uuid.remove_prefix(kDmUuidPrefix.size());
+  uuid.remove_suffix(kDmUuidSuffix.size());
+  if (!is_uid(uuid)) return std::nullopt;
+  return std::string(uuid);
+}
+std::string cow_loop_label(std::string_view vm_uid) {
+  if (!is_uid(vm_uid)) std::abort();
+  return fmt::format("banger:{}", vm_uid);
+}
+
 std::string mac_of(std::string_view vm_uid, std::size_t index) {
   if (index > 7) std::abort();
   const auto bits = leading_bits(vm_uid);
@@ -90,6 +119,11 @@ std::filesystem::path sidecar_path(const Layout& layout, std::string_view vm_uid
 std::filesystem::path root_disk_path(const Layout& layout, std::string_view vm_uid) {
   return vm_dir(layout, vm_uid) / "root.img";
 }
+std::filesystem::path root_cow_path(const Layout& layout, std::string_view vm_uid) { return vm_dir(layout, vm_uid) / "root.cow"; }
+std::filesystem::path root_base_path(const Layout& layout, std::string_view vm_uid) {
+  return vm_dir(layout, vm_uid) / "root.base";
+}
+std::filesystem::path dm_device_path(std::string_view vm_uid) { return std::filesystem::path("/dev/mapper") / dm_name(vm_uid); }
 std::filesystem::path data_disk_path(const Layout& layout, std::string_view vm_uid, std::string_view disk) {
   // The schema admits DNS labels only; a slash here would leave the VM's directory.
   if (disk.empty() || disk.find('/') != std::string_view::npos) std::abort();

@@ -25,16 +25,24 @@ std::string tap_name(std::string_view vm_uid,
                      std::size_t index);                // "bgr" + short_id + "-" + index 0..7: 15 characters = IFNAMSIZ - 1
 std::string bridge_name(std::string_view network_uid);  // "bgb" + short_id: 13 characters
 std::string link_alias(std::string_view uid);           // "banger:uid=" + uid: 47 of IFALIASZ 256
-std::optional<std::string> uid_of_alias(std::string_view alias);  // the uid, if the alias is one of ours
-std::string nat_table_name(std::string_view network_uid);         // "banger-" + short_id
-std::string nat_comment(std::string_view network_uid);            // same text as link_alias
-std::string cgroup_name(std::string_view vm_uid);                 // "banger.slice/vm-" + uid
-std::optional<std::string> uid_of_cgroup(std::string_view path);  // of ".../vm-<uid>"
-std::string mac_of(std::string_view vm_uid, std::size_t index);   // locally administered, from 40 bits of the uid and the index
+std::optional<std::string> uid_of_alias(std::string_view alias);   // the uid, if the alias is one of ours
+std::string nat_table_name(std::string_view network_uid);          // "banger-" + short_id
+std::string nat_comment(std::string_view network_uid);             // same text as link_alias
+std::string cgroup_name(std::string_view vm_uid);                  // "banger.slice/vm-" + uid
+std::optional<std::string> uid_of_cgroup(std::string_view path);   // of ".../vm-<uid>"
+std::string dm_name(std::string_view vm_uid);                      // "banger-" + uid + "-root": 48 of DM_NAME_LEN 128
+std::string dm_uuid(std::string_view vm_uid);                      // "BANGER-" + uid + "-root": 48 of DM_UUID_LEN 129
+std::optional<std::string> uid_of_dm_uuid(std::string_view uuid);  // the uid, if the uuid is one of ours
+std::string cow_loop_label(std::string_view vm_uid);               // "banger:" + uid: 43 of LO_NAME_SIZE 64 (lo_file_name)
+std::string mac_of(std::string_view vm_uid, std::size_t index);    // locally administered, from 40 bits of the uid and the index
 
-std::filesystem::path vm_dir(const Layout& layout, std::string_view vm_uid);                                 // <state>/vms/<uid>
-std::filesystem::path sidecar_path(const Layout& layout, std::string_view vm_uid);                           // …/vm.json
-std::filesystem::path root_disk_path(const Layout& layout, std::string_view vm_uid);                         // …/root.img
+std::filesystem::path vm_dir(const Layout& layout, std::string_view vm_uid);          // <state>/vms/<uid>
+std::filesystem::path sidecar_path(const Layout& layout, std::string_view vm_uid);    // …/vm.json
+std::filesystem::path root_disk_path(const Layout& layout, std::string_view vm_uid);  // …/root.img
+std::filesystem::path root_cow_path(const Layout& layout, std::string_view vm_uid);   // …/root.cow: what a dm-snapshot keeps
+std::filesystem::path root_base_path(const Layout& layout,
+                                     std::string_view vm_uid);  // …/root.base: hard link to the image's base
+std::filesystem::path dm_device_path(std::string_view vm_uid);  // /dev/mapper/<dm_name>
 std::filesystem::path data_disk_path(const Layout& layout, std::string_view vm_uid, std::string_view disk);  // …/disk-<name>.img
 std::filesystem::path vm_initrd_path(const Layout& layout, std::string_view vm_uid);                         // …/initrd
 std::filesystem::path host_key_path(const Layout& layout, std::string_view vm_uid);  // …/host_key: the guest's ed25519 host key

@@ -11,6 +11,7 @@
 namespace banger::api::schema {
 
 using actuators::NicRecord;
+using actuators::ProcessRecord;
 using actuators::Sidecar;
 
 template <>
@@ -28,6 +29,17 @@ std::span<const Field> fields_of<NicRecord>() {
 }
 
 template <>
+std::span<const Field> fields_of<ProcessRecord>() {
+  static const Field kRows[] = {
+      {.name = "pid", .member = member<&ProcessRecord::pid>(), .doc = "of the VMM"},
+      {.name = "startTimeTicks", .member = member<&ProcessRecord::start_time_ticks>(), .doc = "field 22 of /proc/PID/stat"},
+      {.name = "exe", .member = member<&ProcessRecord::exe>(), .doc = "its program"},
+      {.name = "socket", .member = member<&ProcessRecord::socket>(), .doc = "its monitor"},
+  };
+  return kRows;
+}
+
+template <>
 std::span<const Field> fields_of<Sidecar>() {
   static const Field kRows[] = {
       {.name = "format", .member = member<&Sidecar::format>(), .doc = "of this file", .always = true},
@@ -39,6 +51,13 @@ std::span<const Field> fields_of<Sidecar>() {
       {.name = "nics", .member = member<&Sidecar::nics>(), .doc = "network interfaces"},
       {.name = "imageDigest", .member = member<&Sidecar::image_digest>(), .doc = "of the image"},
       {.name = "rootBackend", .member = member<&Sidecar::root_backend>(), .doc = "how the root disk was made"},
+      {.name = "rootBackendReason", .member = member<&Sidecar::root_backend_reason>(), .doc = "why no better one"},
+      {.name = "rootSize", .member = member<&Sidecar::root_size>(), .doc = "of the root disk when it was activated last"},
+      {.name = "dmName", .member = member<&Sidecar::dm_name>(), .doc = "of the device-mapper node"},
+      {.name = "loopFiles", .member = member<&Sidecar::loop_files>(), .doc = "backing files of loops"},
+      {.name = "process", .member = member<&Sidecar::process>(), .doc = "the VMM of the last launch"},
+      {.name = "metadata", .member = member<&Sidecar::meta>(), .doc = "of the object"},
+      {.name = "spec", .member = member<&Sidecar::spec>(), .doc = "of the object, as it is wanted"},
       {.name = "diskNames", .member = member<&Sidecar::disk_names>(), .doc = "data disks that were made"},
       {.name = "bootId", .member = member<&Sidecar::boot_id>(), .doc = "of the host at launch"},
       {.name = "launches", .member = member<&Sidecar::launches>(), .doc = "how often a VMM was started"},

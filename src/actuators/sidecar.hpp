@@ -26,6 +26,14 @@ struct NicRecord {
   bool operator==(const NicRecord&) const = default;
 };
 
+struct ProcessRecord {  // the VMM of the last launch, once it was seen
+  std::int64_t pid = 0;
+  std::uint64_t start_time_ticks = 0;
+  std::string exe;
+  std::string socket;
+  bool operator==(const ProcessRecord&) const = default;
+};
+
 struct Sidecar {
   std::uint32_t format = 1;
   std::string uid;
@@ -35,10 +43,18 @@ struct Sidecar {
   api::VirtualMachineSpec launched_spec;  // what the running (or last) VMM was made from
   std::vector<NicRecord> nics;
   std::string image_digest;
-  std::string root_backend;             // "reflink" | "copy"; set once the root disk is made
+  std::string root_backend;             // "dm-snapshot" | "reflink" | "copy"; set once the root disk is made
+  std::string root_backend_reason;      // with backend auto: why no better one
+  Bytes root_size;                      // of the root disk as it was activated last
+  std::string dm_name;                  // written before the node is made; cleared once it was seen to be gone
+  std::vector<std::string> loop_files;  // backing files of loops, likewise
   std::vector<std::string> disk_names;  // data disks that were made
-  std::string boot_id;                  // of the host at launch
-  std::uint64_t launches = 0;           // how often a VMM was started for this VM
+  std::optional<ProcessRecord> process;
+  // The object as it is wanted: what an empty database is filled from. Its resource_version is left out.
+  api::ObjectMeta meta;
+  api::VirtualMachineSpec spec;
+  std::string boot_id;         // of the host at launch
+  std::uint64_t launches = 0;  // how often a VMM was started for this VM
   std::optional<WallTime> launched;
   std::string sync_nonce;  // of the last guest sync that was confirmed, with its launch number: "<launches>:<hex>"
   // How the last launch ended or is about to be ended by us; empty while it should run. "Stopped": on purpose; "NetworkLost",

@@ -14,6 +14,9 @@ constexpr std::array<std::string_view, std::variant_size_v<Step>> kNames{"MakeVm
                                                                          "WriteSidecar",
                                                                          "WriteVmInitrd",
                                                                          "SyncDisks",
+                                                                         "ActivateRootDisk",
+                                                                         "GrowRootCow",
+                                                                         "DeactivateRootDisk",
                                                                          "RemoveVmDirectory",
                                                                          "RemoveImageDirectory",
                                                                          "RemoveKernelDirectory",
@@ -34,6 +37,9 @@ struct Describe {
   std::string operator()(const WriteSidecar& s) const { return s.sidecar.uid; }
   std::string operator()(const WriteVmInitrd& s) const { return fmt::format("{} from {}", s.vm_uid, s.base_initrd); }
   std::string operator()(const SyncDisks& s) const { return s.vm_uid; }
+  std::string operator()(const ActivateRootDisk& s) const { return fmt::format("{} with {} bytes", s.vm_uid, s.size.value); }
+  std::string operator()(const GrowRootCow& s) const { return fmt::format("{} to {} bytes", s.vm_uid, s.size.value); }
+  std::string operator()(const DeactivateRootDisk& s) const { return s.vm_uid; }
   std::string operator()(const RemoveVmDirectory& s) const { return s.vm_uid; }
   std::string operator()(const RemoveImageDirectory& s) const { return s.image_uid; }
   std::string operator()(const RemoveKernelDirectory& s) const { return s.kernel_uid; }

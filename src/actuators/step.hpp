@@ -60,6 +60,28 @@ struct SyncDisks {  // fsync of the VM's disk files: after the VMM is gone, befo
   std::string vm_uid;
   bool operator==(const SyncDisks&) const = default;
 };
+// --- the root disk as a dm-snapshot --------------------------------------------------------------------------------------------
+// A loop over root.base (read-only, one for all VMs of that file: found by device and inode, AUTOCLEAR), a loop over root.cow
+// (labelled, AUTOCLEAR), and the node dm_name with uuid dm_uuid over them: "snapshot <base> <cow> PO 128", size long. Repairs
+// what is half there: a node of ours without a live table or with another one is loaded anew (when nobody has it open), a
+// suspended one resumed. Conflict: a node of that name with another uuid, or somebody else's loop over root.cow. Unavailable: no
+// free loop, no device-mapper; Busy: lost a race for a loop, come again. After it no fd of ours is left open: what holds the
+// loops is the node.
+struct ActivateRootDisk {
+  std::string vm_uid;
+  Bytes size;  // of the disk; a whole number of 4 KiB
+  bool operator==(const ActivateRootDisk&) const = default;
+};
+struct GrowRootCow {  // root.cow preallocated to this size and the loop over it told; never shrinks. Unavailable: disk full
+  std::string vm_uid;
+  Bytes size;
+  bool operator==(const GrowRootCow&) const = default;
+};
+struct DeactivateRootDisk {  // the node goes, and with it the loops that nobody else holds. Busy while it is open
+  std::string vm_uid;
+  bool operator==(const DeactivateRootDisk&) const = default;
+};
+
 struct RemoveVmDirectory {  // disks and all. Refused (Busy) while the VM's cgroup is populated
   std::string vm_uid;
   bool operator==(const RemoveVmDirectory&) const = default;
@@ -110,8 +132,9 @@ struct RemoveNat {
 
 // --- the VMM ---------------------------------------------------------------------------------------------------------------
 struct VmmDisk {
-  std::string name;  // serial number in the guest: "root" or the data disk's
-  std::string path;
+  std::string name;       // serial number in the guest: "root" or the data disk's
+  std::string path;       // a file, or the block device of an active dm-snapshot
+  std::string lock_path;  // whose lock says that the disk is in use; empty: path itself. For a dm-snapshot its root.cow
   bool operator==(const VmmDisk&) const = default;
 };
 struct VmmNic {
@@ -155,9 +178,10 @@ struct ForgetJob {
   bool operator==(const ForgetJob&) const = default;
 };
 
-using Step = std::variant<MakeVmDirectory, WriteSidecar, WriteVmInitrd, SyncDisks, RemoveVmDirectory, RemoveImageDirectory,
-                          RemoveKernelDirectory, MakeBridge, MakeTap, RemoveLink, WriteNat, RemoveNat, LaunchVmm, KillVmm,
-                          RemoveCgroup, ClearRunDirectory, StartJob, ForgetJob>;
+using Step =
+    std::variant<MakeVmDirectory, WriteSidecar, WriteVmInitrd, SyncDisks, ActivateRootDisk, GrowRootCow, DeactivateRootDisk,
+                 RemoveVmDirectory, RemoveImageDirectory, RemoveKernelDirectory, MakeBridge, MakeTap, RemoveLink, WriteNat,
+                 RemoveNat, LaunchVmm, KillVmm, RemoveCgroup, ClearRunDirectory, StartJob, ForgetJob>;
 
 enum class Applied { Unchanged, Changed };
 

@@ -70,6 +70,10 @@ std::span<const std::string_view> spellings_of<RestartPolicy>();
 template <>
 std::span<const std::string_view> spellings_of<DiskBackend>();
 template <>
+std::span<const std::string_view> spellings_of<CowGrowth>();
+template <>
+std::span<const Field> fields_of<CowSpec>();
+template <>
 std::span<const Field> fields_of<RootDiskSpec>();
 template <>
 std::span<const Field> fields_of<DataDiskSpec>();

@@ -8,6 +8,7 @@ namespace banger::api::schema {
 namespace {
 
 constexpr auto kSmallestDisk = static_cast<std::int64_t>(mib(1).value);
+constexpr auto kSmallestCow = static_cast<std::int64_t>(mib(8).value);
 constexpr auto kLargestDisk = static_cast<std::int64_t>(gib(64 * 1024).value);
 
 void one_default_interface(void* value) { static_cast<std::vector<NetworkInterfaceSpec>*>(value)->emplace_back(); }
@@ -31,6 +32,30 @@ std::span<const std::string_view> spellings_of<DiskBackend>() {
 }
 
 template <>
+std::span<const std::string_view> spellings_of<CowGrowth>() {
+  static constexpr std::array<std::string_view, 2> kSpellings{"auto", "never"};
+  return kSpellings;
+}
+
+template <>
+std::span<const Field> fields_of<CowSpec>() {
+  static const Field kRows[] = {
+      {.name = "size",
+       .member = member<&CowSpec::size>(),
+       .doc = "space set aside for what the guest writes; it can grow, never shrink",
+       .min = kSmallestCow,
+       .max = kLargestDisk,
+       .default_text = "a quarter of the disk, `64Mi` to `1Gi`",
+       .update = UpdateClass::Live},
+      {.name = "growth",
+       .member = member<&CowSpec::growth>(),
+       .doc = "what happens when 80 % of it is used: `auto` doubles it, `never` only warns",
+       .update = UpdateClass::Live},
+  };
+  return kRows;
+}
+
+template <>
 std::span<const Field> fields_of<RootDiskSpec>() {
   static const Field kRows[] = {
       {.name = "size",
@@ -44,6 +69,9 @@ std::span<const Field> fields_of<RootDiskSpec>() {
        .member = member<&RootDiskSpec::backend>(),
        .doc = "how the root disk is made from the image; `auto` takes the best one that the host can do",
        .update = UpdateClass::Immutable},
+      {.name = "cow",
+       .member = member<&RootDiskSpec::cow>(),
+       .doc = "of the backend `dm-snapshot`: room for what the guest writes"},
   };
   return kRows;
 }

@@ -50,7 +50,13 @@ std::span<const Field> fields_of<DiskStatus>() {
       {.name = "name", .member = member<&DiskStatus::name>(), .doc = "`root` or the data disk's name", .required = true},
       {.name = "path", .member = member<&DiskStatus::path>(), .doc = "its file on the host"},
       {.name = "backend", .member = member<&DiskStatus::backend>(), .doc = "how it was made"},
+      {.name = "backendReason",
+       .member = member<&DiskStatus::backend_reason>(),
+       .doc = "with backend `auto`: why no better one was taken"},
       {.name = "size", .member = member<&DiskStatus::size>(), .doc = "its size"},
+      {.name = "device", .member = member<&DiskStatus::device>(), .doc = "of an active dm-snapshot: its block device"},
+      {.name = "cowSize", .member = member<&DiskStatus::cow_size>(), .doc = "of a dm-snapshot: space set aside for writes"},
+      {.name = "cowUsedPercent", .member = member<&DiskStatus::cow_used_percent>(), .doc = "how much of that is used"},
   };
   return kRows;
 }

@@ -17,9 +17,19 @@ enum class PowerState { Running, Stopped };
 enum class RestartPolicy { Always, OnFailure, Never };
 enum class DiskBackend { Auto, DmSnapshot, Reflink, Copy };  // in YAML: auto, dm-snapshot, reflink, copy
 
+enum class CowGrowth { Auto, Never };  // in YAML: auto, never
+
+// What a dm-snapshot root disk keeps of the guest's writes. Other backends do not use it.
+struct CowSpec {
+  std::optional<Bytes> size;           // set aside before the first start; absent: a quarter of the disk, 64 MiB to 1 GiB
+  CowGrowth growth = CowGrowth::Auto;  // auto: doubled at 80 %, up to what the disk can ever need; never: only a warning
+  bool operator==(const CowSpec&) const = default;
+};
+
 struct RootDiskSpec {
   std::optional<Bytes> size;  // at least the image's size; absent: the image's size
   DiskBackend backend = DiskBackend::Auto;
+  CowSpec cow;
   bool operator==(const RootDiskSpec&) const = default;
 };
 
@@ -100,7 +110,11 @@ struct DiskStatus {
   std::string name;  // "root" or the data disk's name
   std::string path;
   std::string backend;
+  std::string backend_reason;  // of the root disk with backend auto: why no better one
   Bytes size;
+  std::string device;                            // of an active dm-snapshot: /dev/mapper/…
+  std::optional<Bytes> cow_size;                 // of a dm-snapshot
+  std::optional<std::int64_t> cow_used_percent;  // of an active dm-snapshot, metadata included
   bool operator==(const DiskStatus&) const = default;
 };
 

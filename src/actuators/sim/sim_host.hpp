@@ -123,6 +123,9 @@ class SimHost final : public Host {
   Result<Applied> run(const WriteSidecar& step);
   Result<Applied> run(const WriteVmInitrd& step);
   Result<Applied> run(const SyncDisks& step);
+  Result<Applied> run(const ActivateRootDisk& step);
+  Result<Applied> run(const GrowRootCow& step);
+  Result<Applied> run(const DeactivateRootDisk& step);
   Result<Applied> run(const RemoveVmDirectory& step);
   Result<Applied> run(const RemoveImageDirectory& step);
   Result<Applied> run(const RemoveKernelDirectory& step);

@@ -52,6 +52,10 @@ Result<Applied> SimHost::run(const SyncDisks& step) {
   return Applied::Unchanged;
 }
 
+Result<Applied> SimHost::run(const ActivateRootDisk&) { return fail(Error{ErrorCode::Unavailable, "there is no device-mapper"}); }
+Result<Applied> SimHost::run(const GrowRootCow&) { return fail(Error{ErrorCode::Unavailable, "there is no device-mapper"}); }
+Result<Applied> SimHost::run(const DeactivateRootDisk&) { return Applied::Unchanged; }
+
 Result<Applied> SimHost::run(const RemoveVmDirectory& step) {
   const auto found = vms_.find(step.vm_uid);
   if (found == vms_.end() || !found->second.directory) return Applied::Unchanged;
