@@ -64,6 +64,16 @@ struct Condition {
   bool operator==(const Condition&) const = default;
 };
 
+// One object of the host's kernel or file system beside what should be of it: a row of `bangerctl describe`.
+struct KernelObjectStatus {
+  std::string type;      // process | cgroup | tap | file | bridge | nft table
+  std::string name;      // as other tools show it; empty while it has none
+  std::string desired;   // present | absent
+  std::string observed;  // present | absent | foreign: something of that name that is not ours
+  std::string detail;
+  bool operator==(const KernelObjectStatus&) const = default;
+};
+
 const Condition* find_condition(const std::vector<Condition>& conditions, std::string_view type);
 
 // Sets or adds the condition of next.type. last_transition_time is kept where the status is the same, else becomes now.

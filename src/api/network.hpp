@@ -30,6 +30,7 @@ struct NetworkStatus {
   std::string bridge;
   std::int64_t mtu = 0;
   std::vector<std::string> nameservers;
+  std::vector<KernelObjectStatus> kernel_objects;  // as last seen
   bool operator==(const NetworkStatus&) const = default;
 };
 

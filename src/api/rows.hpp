@@ -17,6 +17,8 @@ template <>
 std::span<const Field> fields_of<ObjectMeta>();
 template <>
 std::span<const Field> fields_of<Condition>();
+template <>
+std::span<const Field> fields_of<KernelObjectStatus>();
 
 template <>
 std::span<const std::string_view> spellings_of<NatMode>();

@@ -132,4 +132,18 @@ std::span<const Field> fields_of<Condition>() {
   return kRows;
 }
 
+template <>
+std::span<const Field> fields_of<KernelObjectStatus>() {
+  static const Field kRows[] = {
+      {.name = "type", .member = member<&KernelObjectStatus::type>(), .doc = "process, cgroup, tap, file, bridge or nft table"},
+      {.name = "name", .member = member<&KernelObjectStatus::name>(), .doc = "its name, as other tools show it"},
+      {.name = "desired", .member = member<&KernelObjectStatus::desired>(), .doc = "present or absent"},
+      {.name = "observed",
+       .member = member<&KernelObjectStatus::observed>(),
+       .doc = "present, absent, or foreign: something of that name that is not ours"},
+      {.name = "detail", .member = member<&KernelObjectStatus::detail>(), .doc = "what else was seen of it"},
+  };
+  return kRows;
+}
+
 }  // namespace banger::api::schema

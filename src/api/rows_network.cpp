@@ -65,6 +65,9 @@ std::span<const Field> fields_of<NetworkStatus>() {
       {.name = "bridge", .member = member<&NetworkStatus::bridge>(), .doc = "name of the bridge"},
       {.name = "mtu", .member = member<&NetworkStatus::mtu>(), .doc = "MTU of the bridge"},
       {.name = "nameservers", .member = member<&NetworkStatus::nameservers>(), .doc = "resolvers that guests are given"},
+      {.name = "kernelObjects",
+       .member = member<&NetworkStatus::kernel_objects>(),
+       .doc = "what there is of it on the host, beside what should be"},
   };
   return kRows;
 }

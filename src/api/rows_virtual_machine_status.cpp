@@ -130,6 +130,9 @@ std::span<const Field> fields_of<VirtualMachineStatus>() {
        .doc = "changes of the spec that wait",
        .list_key = "field"},
       {.name = "steps", .member = member<&VirtualMachineStatus::steps>(), .doc = "the latest start or stop, step by step"},
+      {.name = "kernelObjects",
+       .member = member<&VirtualMachineStatus::kernel_objects>(),
+       .doc = "what there is of it on the host, beside what should be"},
   };
   return kRows;
 }

@@ -156,7 +156,8 @@ struct VirtualMachineStatus {
   std::optional<TerminationStatus> last_termination;
   std::optional<WallTime> restart_after;  // crash backoff: not started again before this
   std::vector<PendingChange> pending_changes;
-  std::vector<StepStatus> steps;  // the latest start or stop, in order
+  std::vector<StepStatus> steps;                   // the latest start or stop, in order
+  std::vector<KernelObjectStatus> kernel_objects;  // as last seen
   bool operator==(const VirtualMachineStatus&) const = default;
 };
 

@@ -21,6 +21,17 @@ from lib.daemon import Daemon, wait_for  # noqa: E402
 from lib.world import IMAGE, address_of, alive, answers, check, daemon, vm_manifest, vmm_of  # noqa: E402
 
 
+def told(d: Daemon, name: str) -> list[tuple[str, str, str]]:
+    """What the status says of each kernel object, checked against the kernel itself where a name is enough to look."""
+    rows = d.get("vm", name)["status"].get("kernelObjects", [])
+    for row in rows:
+        shown = {"tap": f"/sys/class/net/{row.get('name')}", "file": row.get("name"),
+                 "process": "/proc/" + row.get("name", "").removeprefix("pid ")}.get(row["type"])
+        if shown and (row["type"] != "process" or row.get("name")):
+            check(os.path.exists(shown) == (row["observed"] == "present"), f"{row['type']} {row['name']} is told to be {row['observed']}")
+    return [(row["type"], row["desired"], row["observed"]) for row in rows]
+
+
 def test_create_reaches_a_guest_that_has_what_the_manifest_says() -> None:
     with daemon() as d:
         d.write("web.yaml", vm_manifest("web"))
@@ -33,6 +44,8 @@ def test_create_reaches_a_guest_that_has_what_the_manifest_says() -> None:
         check(size > 200 * 1024, f"the root file system has {size} KiB: it was not grown to rootDisk.size")
         page = urllib.request.urlopen(f"http://{address_of(d, 'web')}/", timeout=5).read().decode()
         check("Hello from a microVM" in page, "the guest's page is not what the image holds")
+        wait_for("a status that tells of every kernel object as it is", lambda: told(d, "web") == [
+            (kind, "present", "present") for kind in ("process", "process", "cgroup", "tap", "file", "file")])
         described = d.ctl("describe", "vm", "web").stdout
         for word in ("web", "Running", seen["status"]["networkInterfaces"][0]["tap"]):
             check(word in described, f"describe does not show {word}")
@@ -148,6 +161,8 @@ def test_stop_and_start_keep_the_data() -> None:
         check(d.condition("vm", "web", "CleanShutdown")["status"] == "True", str(d.condition("vm", "web", "CleanShutdown")))
         check(not alive(pid), "the VMM runs although the VM is Stopped")
         check(not d.get("vm", "web")["status"].get("vmm"), "the status of a stopped VM names a VMM")
+        wait_for("a status that tells of what is gone", lambda: told(d, "web")[:3] == [
+            (kind, "absent", "absent") for kind in ("process", "cgroup", "tap")])
         d.ctl("start", "web")
         d.wait_ready("web")
         check(d.ssh("web", "cat /data/note /root/note") == "precious\ntoo", "files were lost over stop and start")

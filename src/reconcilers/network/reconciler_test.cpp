@@ -144,6 +144,29 @@ TEST_CASE_FIXTURE(NetworkWorld, "address translation goes when it is switched of
   CHECK(sentence("a", "Ready").ends_with("address translation is off"));
 }
 
+TEST_CASE_FIXTURE(NetworkWorld, "the bridge and the nft table are told as they are, beside what should be") {
+  make("a", {.cidr = "10.9.0.0/24"});
+  settle();
+  const auto told = [&] {
+    std::vector<std::string> rows;
+    for (const auto& each : seen("a").kernel_objects)
+      rows.push_back(each.type + " " + each.desired + " " + each.observed + " " + each.detail);
+    return rows;
+  };
+  const auto bridge = seen("a").bridge;
+  CHECK(told() == std::vector<std::string>{"bridge present present up, 10.9.0.1/24, mtu 1500",
+                                           "nft table present present masquerades 10.9.0.0/24 behind " + bridge});
+  REQUIRE(objects
+              .edit(key(api::Kind::Network, "a"),
+                    [](api::Object& object) -> Result<void> {
+                      std::get<api::Network>(object.body).spec.nat = api::NatMode::Disabled;
+                      return {};
+                    })
+              .has_value());
+  settle();
+  CHECK(told()[1] == "nft table absent absent ");
+}
+
 TEST_CASE_FIXTURE(NetworkWorld, "a network in use waits with its deletion and names the VMs") {
   running_vm();
   remove(key(api::Kind::Network, "default"));

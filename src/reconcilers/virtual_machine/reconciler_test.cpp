@@ -156,6 +156,39 @@ TEST_CASE_FIXTURE(World, "a stop syncs the guest, leaves the disks, and a start 
   CHECK(status().restart_count == 0);
 }
 
+TEST_CASE_FIXTURE(World, "kernel objects are told as they are, beside what should be: running, stopped, and taken away") {
+  const auto uid = running_vm();
+  const auto told = [&] {
+    std::vector<std::string> rows;
+    for (const auto& each : status().kernel_objects) {
+      const auto name = each.type == "process" ? "" : " " + each.name;
+      rows.push_back(fmt::format("{}{}: {}, {}", each.type, name, each.desired, each.observed));
+    }
+    return rows;
+  };
+  const auto tap = actuators::tap_name(uid, 0);
+  const auto directory = "/var/lib/banger/vms/" + uid;
+  const auto rows = [&](std::string_view desired, std::string_view observed, bool shim) {
+    std::vector<std::string> all{fmt::format("process: {}, {}", desired, observed)};
+    if (shim) all.push_back(fmt::format("process: {}, {}", desired, observed));
+    all.push_back(fmt::format("cgroup banger.slice/vm-{}: {}, {}", uid, desired, observed));
+    all.push_back(fmt::format("tap {}: {}, {}", tap, desired, observed));
+    all.push_back(fmt::format("file {}/disk-data.img: present, present", directory));
+    all.push_back(fmt::format("file {}/root.img: present, present", directory));
+    return all;
+  };
+  const bool shim = std::ranges::count(status().kernel_objects, "process", &api::KernelObjectStatus::type) == 2;
+  CHECK(told() == rows("present", "present", shim));
+  edit_vm([](auto& spec, auto&) { spec.power_state = api::PowerState::Stopped; });
+  settle();
+  CHECK(told() == rows("absent", "absent", false));
+  const actuators::LinkView foreign{.name = tap, .index = 5, .kind = "tun", .alias = "mine"};
+  host.add_link(foreign);
+  edit_vm([](auto& spec, auto&) { spec.power_state = api::PowerState::Running; });
+  settle();
+  CHECK(std::ranges::count(told(), fmt::format("tap {}: present, foreign", tap)) == 1);
+}
+
 TEST_CASE_FIXTURE(World, "an unreachable guest is ended and the condition says so") {
   const auto uid = running_vm();
   host.set_guest_reachable(uid, false);

@@ -7,6 +7,7 @@
 
 #include "actuators/names.hpp"
 #include "base/text.hpp"
+#include "reconcilers/virtual_machine/kernel_objects.hpp"
 #include "reconcilers/virtual_machine/situation.hpp"
 
 namespace banger::reconcilers::virtual_machine {
@@ -186,6 +187,7 @@ api::VirtualMachineStatus status_of(const api::Object& object, const Observed& o
   fill_history(status, observed, after);
   status.pending_changes = plan.pending;
   status.steps = merge_steps(old, plan, applied);
+  status.kernel_objects = kernel_objects(object, observed, plan);
 
   auto findings = plan.findings;
   if (const auto failure = failure_of(old, plan, applied)) {
