@@ -120,7 +120,7 @@ def sanitized(directory: str, sanitizers: str, names: list[str], environment: di
             total.add(one)
             print(f"    {name:<14}{one.passed:>5} passed {one.failed:>3} failed {one.skipped:>3} skipped {time.monotonic() - started:7.1f} s",
                   flush=True)
-        total.notes.clear()  # the plain suites have said why
+        total.notes = sorted(set(total.notes))
         return total
     return run
 
@@ -186,6 +186,9 @@ SUITES: dict[str, tuple[str, Callable[[], Outcome]]] = {
 
 
 def main(arguments: list[str]) -> int:
+    if "-h" in arguments or "--help" in arguments:
+        print("tools/test [--list] [SUITE...]   every suite, or those named; --list says what each is")
+        return 0
     if "--list" in arguments:
         for name, (what, _) in SUITES.items():
             print(f"{name:<14}{what}")
