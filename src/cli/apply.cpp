@@ -51,6 +51,11 @@ Outcome<std::string_view> apply_one(const api::ManifestDocument& document, const
     return "created";
   }
   if (!live) return give_up(failure_of(live.error()));
+  if (!text_at(*live, "metadata.deletionTimestamp").empty()) {  // what is written now would go with it
+    const auto name = fmt::format("{}/{}", api::info(key.kind).singular, printable(key.name));
+    return give_up(
+        {kExitFailed, fmt::format("{0} is being deleted; wait with: bangerctl wait --for=delete {0}, then apply again", name)});
+  }
   const auto patch = api::three_way_patch(last_applied(*live), *next, *live);
   if (patch.as_object().empty()) return "unchanged";
   const auto written = session.client.call({.method = "PATCH",

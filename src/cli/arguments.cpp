@@ -89,6 +89,16 @@ Outcome<std::vector<Named>> parse_objects(const std::vector<std::string>& words,
   return found;
 }
 
+Outcome<std::string> vm_name(std::string_view word) {
+  const auto slash = word.find('/');
+  if (slash == std::string_view::npos) return std::string(word);
+  const auto kind = find_kind(word.substr(0, slash));
+  if (!kind) return give_up(kind.error());
+  if ((*kind)->kind == api::Kind::VirtualMachine && slash + 1 < word.size()) return std::string(word.substr(slash + 1));
+  return give_up(
+      usage(fmt::format("\"{}\": expected the name of a virtual machine, for instance web or vm/web", printable(word))));
+}
+
 api::ObjectKey key_of(const Named& named, const Session& session) {
   return {named.kind->kind, named.kind->namespaced ? session.ns : "", named.name};
 }

@@ -24,6 +24,9 @@ Outcome<std::vector<Named>> parse_resources(const std::vector<std::string>& word
 // The same, but every one has a name.
 Outcome<std::vector<Named>> parse_objects(const std::vector<std::string>& words, std::string_view verb);
 
+// What `start`, `logs` and the like take: "web", "vm/web", or "virtualmachine/web" as bangerctl prints it.
+Outcome<std::string> vm_name(std::string_view word);
+
 // The object in the namespace of -n, where its kind has one.
 api::ObjectKey key_of(const Named& named, const Session& session);
 

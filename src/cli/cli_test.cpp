@@ -2,7 +2,9 @@
 // bangerctl as people run it, against a real server on a memory store whose clock stands still.
 #include <doctest/doctest.h>
 #include <fmt/format.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -10,6 +12,7 @@
 #include <fstream>
 #include <thread>
 
+#include "base/unique_fd.hpp"
 #include "cli/rig.hpp"
 #include "server/rig.hpp"
 
@@ -62,6 +65,38 @@ struct Daemon {
   }
 };
 
+// Answers one connection after another with what stands in a list.
+class Scripted {
+ public:
+  Scripted(const std::string& path, std::vector<std::pair<std::string_view, std::string>> script)
+      : listener_(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    REQUIRE(path.size() < sizeof(address.sun_path));
+    path.copy(address.sun_path, path.size());
+    REQUIRE(::bind(listener_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0);
+    REQUIRE(::listen(listener_.get(), 8) == 0);
+    thread_ = std::jthread([this, script = std::move(script)] {
+      for (const auto& [status, body] : script) {
+        const UniqueFd peer(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+        std::string request;
+        char byte = 0;
+        while (!request.ends_with("\r\n\r\n") && ::read(peer.get(), &byte, 1) == 1) request += byte;
+        const auto answer = fmt::format("HTTP/1.1 {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{}", status,
+                                        body.size(), body);
+        (void)!::send(peer.get(), answer.data(), answer.size(), MSG_NOSIGNAL);
+      }
+    });
+  }
+  Scripted(const Scripted&) = delete;
+  Scripted& operator=(const Scripted&) = delete;
+  ~Scripted() { ::shutdown(listener_.get(), SHUT_RDWR); }  // a program that came less often than expected leaves accept() waiting
+
+ private:
+  UniqueFd listener_;
+  std::jthread thread_;
+};
+
 constexpr std::string_view kWeb = R"(apiVersion: banger.dev/v1alpha1
 kind: VirtualMachine
 metadata:
@@ -101,6 +136,10 @@ void run_it(Daemon& daemon, const std::string& name) {
                                 .start_time_ticks = status.vmm ? status.vmm->start_time_ticks + 1 : 1,
                                 .socket = "/run/banger/vm/u/qmp.sock",
                                 .started = now};
+    status.kernel_objects = {
+        {.type = "process", .name = "pid 4242", .desired = "present", .observed = "present", .detail = "qemu 7.2, tcg"},
+        {.type = "cgroup", .name = "banger.slice/vm-u", .desired = "present", .observed = "present", .detail = "with processes"},
+        {.type = "tap", .name = "bgrabcdefghij-0", .desired = "present", .observed = "absent", .detail = ""}};
     status.ssh = api::SshStatus{.user = "root",
                                 .address = "10.63.0.2",
                                 .port = 22,
@@ -163,6 +202,10 @@ TEST_CASE("a wrong command line exits with 2 and says what was expected") {
       {{"wait", "--for=condition=Ready=yes", "vm/web"}, "--for=condition=Ready=yes: expected condition=TYPE, "},
       {{"apply", "-f", ""}, "-f wants a file, a directory or -, is empty"},
       {{"get", "vm", "--frobnicate"}, "see: bangerctl get --help"},
+      {{"get", "vm", "web", "-l", "app=web"}, "name objects, or select them by -l, not both"},
+      {{"get", "sources", "-l", "a=b"}, "get sources has no -l"},
+      {{"stop", "net/lan"}, "\"net/lan\": expected the name of a virtual machine, for instance web or vm/web"},
+      {{"logs", "vm/"}, "\"vm/\": expected the name of a virtual machine"},
   };
   for (const auto& one : cases) {
     const auto said = run_program(BANGERCTL, {one.arguments, "", {"BANGER_SOCKET=/nonexistent/socket"}, ""});
@@ -283,6 +326,32 @@ TEST_CASE("get of what is not there says how to look, and shows the rest") {
         "bangerctl: network \"-x\" not found; see what there is with: bangerctl get networks\n");
 }
 
+TEST_CASE("one who is not there is not found by -A and -w either") {
+  const Daemon daemon;
+  const auto anywhere = daemon.run({"get", "vm", "no", "-A"});
+  CHECK(anywhere.exit_code == 1);
+  CHECK(anywhere.err == "bangerctl: virtualmachine \"no\" not found in any namespace\n");
+  const auto watched = daemon.run({"get", "vm", "no", "-w"});
+  CHECK(watched.exit_code == 1);
+  CHECK(watched.err.find("virtualmachine \"no\" not found in namespace \"default\"") != std::string::npos);
+}
+
+TEST_CASE("output that cannot be written is said in a sentence") {
+  Daemon daemon;
+  std::string many;
+  for (int i = 0; i < 40; ++i) {
+    many += fmt::format(
+        "apiVersion: banger.dev/v1alpha1\nkind: Network\nmetadata: {{name: n{0}}}\nspec: {{cidr: 10.9.{0}.0/24}}\n---\n", i);
+  }
+  REQUIRE(daemon.run({"apply", "-f", "-"}, many).exit_code == 0);
+  for (const std::vector<std::string>& arguments :
+       {std::vector<std::string>{"get", "vm", "-o", "yaml"}, {"get", "net", "-o", "yaml"}}) {
+    const auto said = run_program(BANGERCTL, {arguments, "", {"BANGER_SOCKET=" + daemon.socket}, "", "/dev/full"});
+    CHECK(said.exit_code == 1);
+    CHECK(said.err == "bangerctl: writing the output: No space left on device (ENOSPC)\n");
+  }
+}
+
 TEST_CASE("get -w goes on with changes and keeps its columns") {
   Daemon daemon;
   REQUIRE(daemon.run({"apply", "-f", "-"}, std::string(kWeb)).exit_code == 0);
@@ -327,9 +396,46 @@ TEST_CASE("describe shows desired beside observed, kernel objects, conditions, s
               .run({"apply", "-f", "-"},
                    "apiVersion: banger.dev/v1alpha1\nkind: Network\nmetadata: {name: lan}\nspec: {cidr: 10.9.0.0/24}\n")
               .exit_code == 0);
+  REQUIRE(daemon.objects.edit_status({api::Kind::Network, "", "lan"}, [](api::Object& object) -> Result<void> {
+    std::get<api::Network>(object.body).status.kernel_objects = {{.type = "bridge",
+                                                                  .name = "bgbx",
+                                                                  .desired = "present",
+                                                                  .observed = "foreign",
+                                                                  .detail = "not made by bangerd, left alone"}};
+    return {};
+  }));
   CHECK(golden_difference("describe_network.txt", daemon.show({"describe", "net/lan"})) == "");
   CHECK(golden_difference("events.txt", daemon.show({"events", "--for", "vm/web"})) == "");
   CHECK(daemon.run({"events", "--for", "vm/no"}).err == "bangerctl: no events found\n");
+}
+
+TEST_CASE("events -w goes on when the revision it had reached is gone, and tells what happened meanwhile") {
+  const server::TempDir dir;
+  const auto event = [](int revision, std::string_view message) {
+    return fmt::format(R"({{"cells":["1s","Normal","R","vm/web",1,"{}"],"object":{{"metadata":{{"resourceVersion":"{}"}}}}}})",
+                       message, revision);
+  };
+  const auto table = [&](int revision, const std::string& rows) {
+    return fmt::format(
+        R"({{"kind":"Table","metadata":{{"resourceVersion":"{}"}},"columnDefinitions":[{{"name":"Last Seen"}},{{"name":"Type"}},)"
+        R"({{"name":"Reason"}},{{"name":"Object"}},{{"name":"Count"}},{{"name":"Message"}}],"rows":[{}]}})",
+        revision, rows);
+  };
+  const std::vector<std::pair<std::string_view, std::string>> script{
+      {"200 OK", table(5, event(5, "first"))},
+      {"410 Gone", R"({"kind":"Status","code":410,"reason":"Expired","message":"the revision is gone"})"},
+      {"200 OK", table(9, event(5, "first") + "," + event(8, "meanwhile"))},
+      {"410 Gone", R"({"kind":"Status","code":410,"reason":"Expired","message":"the revision is gone"})"},
+      {"200 OK", table(11, event(8, "meanwhile") + "," + event(11, "last"))}};
+  Scripted daemon(dir.file("s"), script);
+  const auto said = run_program(BANGERCTL, {{"events", "-w"}, "", {"BANGER_SOCKET=" + dir.file("s")}, " last"});
+  CHECK(said.exit_code == -15);
+  CHECK(said.err.empty());
+  for (const auto* message : {" first", " meanwhile", " last"}) {
+    const auto place = said.out.find(message);
+    CHECK(place != std::string::npos);
+    CHECK(said.out.find(message, place + 1) == std::string::npos);
+  }
 }
 
 TEST_CASE("delete waits for finalizers, and says what holds it when its time is up") {
@@ -348,6 +454,18 @@ TEST_CASE("delete waits for finalizers, and says what holds it when its time is 
         "bangerctl: virtualmachine/web was not gone within 0 s: it is still there; held by banger.dev/teardown; it goes on being "
         "deleted, look with: bangerctl describe virtualmachine web\n");
   CHECK(daemon.run({"delete", "vm", "web", "--wait=false"}).out == "virtualmachine/web is being deleted\n");
+  const auto late = daemon.run({"apply", "-f", file});
+  CHECK(late.exit_code == 1);
+  CHECK(late.err == fmt::format("bangerctl: {}:1: virtualmachine/web is being deleted; wait with: bangerctl wait --for=delete "
+                                "virtualmachine/web, then apply again\n",
+                                file));
+  REQUIRE(daemon.objects.edit({api::Kind::VirtualMachine, "default", "web"}, [](api::Object& object) -> Result<void> {
+    object.meta.annotations["banger.dev/source"] = "manifests:web.yaml";
+    return {};
+  }));
+  CHECK(daemon.run({"delete", "vm", "web", "--wait=false"}).err ==
+        "bangerctl: virtualmachine/web is declared by manifests:web.yaml and comes back as long as that file declares it; remove "
+        "it there to be rid of it\n");
   std::jthread teardown([&] { daemon.hold("web", {}); });
   CHECK(daemon.run({"wait", "--for=delete", "vm/web"}).out == "virtualmachine/web is gone\n");
   CHECK(daemon.run({"delete", "events", "x"}).err.find("written by bangerd only") != std::string::npos);
@@ -371,6 +489,8 @@ TEST_CASE("wait comes back when the condition holds of the spec as it is now") {
         4);  // the condition is of an older spec
   CHECK(daemon.run({"wait", "--for=condition=Ready", "vm/no"}).exit_code == 1);
   CHECK(daemon.run({"wait", "--for=create", "vm/web"}).out == "virtualmachine/web is there\n");
+  CHECK(daemon.run({"wait", "--for=create", "vm/web", "--timeout=0"}).exit_code == 0);  // looks once
+  CHECK(daemon.run({"wait", "--for=delete", "vm/web", "--timeout=0"}).err.find("it is still there") != std::string::npos);
   const auto never = daemon.run({"wait", "--for=create", "vm/no", "--timeout=100ms"});
   CHECK(never.exit_code == 4);
   CHECK(never.err.find("it is not there yet") != std::string::npos);
@@ -460,6 +580,7 @@ TEST_CASE("logs are printed line by line without anything that could move a curs
   CHECK(daemon.run({"logs", "web"}).out == "old\nboot\nred \\x1b[31mtext\ttab\nlast\n");
   CHECK(daemon.run({"logs", "web", "--tail", "1"}).out == "last\n");
   CHECK(daemon.run({"logs", "vm/web", "--previous"}).out == "old\n");
+  CHECK(daemon.run({"logs", "virtualmachine/web", "--previous"}).out == "old\n");
   CHECK(daemon.run({"logs", "web", "-f"}, "", "tab\n").out.find("boot\n") != std::string::npos);
   const auto missing = daemon.run({"logs", "no"});
   CHECK(missing.exit_code == 1);
@@ -531,7 +652,10 @@ TEST_CASE("somebody who may not use the socket is told whose it is") {
   if (child == 0) {
     if (::setgid(65534) != 0 || ::setuid(65534) != 0) ::_exit(100);
     const auto said = daemon.run({"get", "vm"});
-    ::_exit(said.exit_code == 3 && said.err.find("you (user 65534) may not use ") != std::string::npos ? 0 : 1);
+    ::_exit(said.exit_code == 3 && said.err.find("you (user 65534) may not use ") != std::string::npos &&
+                    said.err.ends_with("; run bangerctl with sudo\n")
+                ? 0
+                : 1);
   }
   REQUIRE(::waitpid(child, &status, 0) == child);
   CHECK(WEXITSTATUS(status) == 0);

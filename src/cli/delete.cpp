@@ -7,11 +7,13 @@
 
 #include "base/text.hpp"
 #include "cli/arguments.hpp"
+#include "cli/documents.hpp"
 #include "cli/manifests.hpp"
 #include "cli/verbs.hpp"
 #include "cli/wait_for.hpp"
 
 namespace banger::cli {
+namespace json = boost::json;
 namespace {
 
 std::string shown(const api::ObjectKey& key) { return fmt::format("{}/{}", api::info(key.kind).singular, printable(key.name)); }
@@ -49,6 +51,16 @@ Outcome<> await_absence(const api::ObjectKey& key, Deadline deadline, const Dele
                                             printable(key.name))});
 }
 
+// The manifest directory makes anew what one of its files still declares; whoever deletes it by command should know.
+void say_if_declared(const api::ObjectKey& key, const json::value& object) {
+  const auto* annotations = find_at(object, "metadata.annotations");
+  if (annotations == nullptr || !annotations->is_object()) return;
+  const auto source = text_of(annotations->as_object().if_contains("banger.dev/source"));
+  if (source.empty()) return;
+  print_error(fmt::format("{} is declared by {} and comes back as long as that file declares it; remove it there to be rid of it",
+                          shown(key), printable(source)));
+}
+
 }  // namespace
 
 Outcome<> remove(const DeleteOptions& options, const Session& session) {
@@ -66,9 +78,14 @@ Outcome<> remove(const DeleteOptions& options, const Session& session) {
     if (!answer && client::is_unreachable(answer.error())) return give_up(failure_of(answer.error()));
     if (!answer) {
       note(failure_of(answer.error(), key));
-    } else if (const auto* status = answer->as_object().if_contains("status"); status != nullptr && status->is_string()) {
+      continue;
+    }
+    if (const auto* status = answer->as_object().if_contains("status"); status != nullptr && status->is_string()) {
       print_line(fmt::format("{} deleted", shown(key)));  // a Status: gone at once
-    } else if (options.wait) {
+      continue;
+    }
+    say_if_declared(key, *answer);
+    if (options.wait) {
       going.push_back(key);
     } else {
       print_line(fmt::format("{} is being deleted", shown(key)));

@@ -85,6 +85,7 @@ void describe_fields(const api::Object& object) {
     auto rest = status->as_object();
     rest.erase("conditions");
     rest.erase("observedGeneration");
+    rest.erase("kernelObjects");
     collect(rest, "", observed);
   }
   std::vector<std::vector<std::string>> rows;
@@ -146,6 +147,7 @@ Outcome<> describe_one(const api::Object& object, const Session& session) {
     return {};
   } else {
     describe_fields(object);
+    if (const auto* network = std::get_if<api::Network>(&object.body)) describe_kernel_objects(network->status.kernel_objects);
   }
   describe_conditions(object);
   return describe_events(api::key_of(object), session);

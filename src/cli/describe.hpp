@@ -19,5 +19,7 @@ void print_section(std::string_view title, const std::vector<std::string>& heade
 
 // Desired beside observed, kernel object by kernel object. describe_vm.cpp
 void describe_vm(const api::VirtualMachine& vm);
+// What bangerd last saw of it on the host; nothing is claimed that the status does not say.
+void describe_kernel_objects(const std::vector<api::KernelObjectStatus>& objects);
 
 }  // namespace banger::cli

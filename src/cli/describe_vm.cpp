@@ -135,27 +135,6 @@ void describe_disks(const api::VirtualMachine& vm) {
   print_section("Disks", {"NAME", "WANTED", "MOUNT", "SIZE", "BACKEND"}, rows);
 }
 
-// Each object that exists on the host for this machine, by the name that other tools show.
-void describe_kernel_objects(const api::VirtualMachine& vm) {
-  Rows rows;
-  if (const auto& vmm = vm.status.vmm) {
-    const auto since = vmm->started ? " since " + api::format_time(*vmm->started) : "";
-    rows.push_back({"process", fmt::format("pid {}", vmm->pid), "running" + since,
-                    fmt::format("{} {}, {}{}", vmm->driver, vmm->version, vmm->accelerator,
-                                vmm->accelerator_reason.empty() ? "" : fmt::format(" ({})", vmm->accelerator_reason))});
-    if (!vmm->socket.empty()) rows.push_back({"socket", vmm->socket, "present", "monitor of the process"});
-  } else {
-    rows.push_back({"process", "-", "absent", ""});
-  }
-  for (const auto& nic : vm.status.network_interfaces) {
-    if (!nic.tap.empty()) rows.push_back({"tap", nic.tap, "present", fmt::format("on network {}", nic.network)});
-  }
-  for (const auto& disk : vm.status.disks) {
-    if (!disk.path.empty()) rows.push_back({"file", disk.path, "present", fmt::format("disk {}", disk.name)});
-  }
-  print_section("Kernel objects", {"TYPE", "NAME", "STATE", "WHAT"}, rows);
-}
-
 void describe_steps(const api::VirtualMachine& vm) {
   Rows rows;
   for (const auto& step : vm.status.steps)
@@ -174,6 +153,13 @@ void describe_termination(const api::VirtualMachine& vm) {
 
 }  // namespace
 
+void describe_kernel_objects(const std::vector<api::KernelObjectStatus>& objects) {
+  Rows rows;
+  for (const auto& object : objects)
+    rows.push_back({object.type, or_dash(object.name), object.desired, object.observed, object.detail});
+  print_section("Kernel objects", {"TYPE", "NAME", "DESIRED", "OBSERVED", "WHAT"}, rows);
+}
+
 void print_section(std::string_view title, const std::vector<std::string>& header, const Rows& rows) {
   print_line(fmt::format("\n{}:", title));
   if (rows.empty()) return print_line("  none");
@@ -187,13 +173,17 @@ void print_section(std::string_view title, const std::vector<std::string>& heade
 void describe_vm(const api::VirtualMachine& vm) {
   print_field("Phase", or_dash(vm.status.phase));
   print_field("Restarts", std::to_string(vm.status.restart_count));
+  if (const auto& vmm = vm.status.vmm) {
+    if (vmm->started) print_field("Running since", api::format_time(*vmm->started));
+    if (!vmm->socket.empty()) print_field("Monitor", vmm->socket);
+  }
   describe_termination(vm);
   if (const auto& ssh = vm.status.ssh) print_field("SSH", fmt::format("{}@{} port {}", ssh->user, ssh->address, ssh->port));
   describe_spec(vm);
   describe_pending(vm);
   describe_interfaces(vm);
   describe_disks(vm);
-  describe_kernel_objects(vm);
+  describe_kernel_objects(vm.status.kernel_objects);
   describe_steps(vm);
 }
 

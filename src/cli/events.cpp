@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <boost/json.hpp>
+#include <cstdlib>
+#include <utility>
 
 #include "cli/arguments.hpp"
 #include "cli/documents.hpp"
@@ -34,6 +36,23 @@ void sort_by_time(json::value& table) {
   array = json::array(sorted.begin(), sorted.end());
 }
 
+namespace {
+
+// Of a table that was listed anew: the rows that changed after the revision.
+void keep_newer(json::value& table, const std::string& revision) {
+  const auto number = [](const std::string& text) { return std::strtoull(text.c_str(), nullptr, 10); };
+  auto* object = table.if_object();
+  auto* rows = object == nullptr ? nullptr : object->if_contains("rows");
+  if (rows == nullptr || !rows->is_array()) return;
+  json::array newer;
+  for (auto& row : rows->as_array()) {
+    if (number(text_at(row, "object.metadata.resourceVersion")) > number(revision)) newer.push_back(std::move(row));
+  }
+  *rows = std::move(newer);
+}
+
+}  // namespace
+
 Outcome<> events(const EventsOptions& options, const Session& session) {
   auto target = client::collection_path(api::Kind::Event, options.all_namespaces ? "" : session.ns) + "?";
   if (!options.about.empty()) {
@@ -59,7 +78,15 @@ Outcome<> events(const EventsOptions& options, const Session& session) {
                                               return true;
                                             },
                                             {});
-    if (!ended) return give_up(failure_of(ended.error()));
+    if (ended) continue;
+    if (ended.error().code != ErrorCode::Gone) return give_up(failure_of(ended.error()));
+    // Compacted, or fallen too far behind: what happened meanwhile is in a new list.
+    auto again = session.client.get_json(target + "includeObject=Object", client::kTableType);
+    if (!again) return give_up(failure_of(again.error()));
+    const auto seen = std::exchange(revision, text_at(*again, "metadata.resourceVersion"));
+    keep_newer(*again, seen);
+    sort_by_time(*again);
+    table.print(*again);
   }
   return {};
 }

@@ -81,9 +81,15 @@ Outcome<> follow(const GetOptions& options, const Named& named, const Session& s
   const auto accept = table ? client::kTableType : "application/json";
   const auto target = list_target(options, named, session);
   ServerTable printer(style_of(options, named));
+  bool known = false;
   for (;;) {
     const auto listed = session.client.get_json(target, accept);
     if (!listed) return give_up(failure_of(listed.error()));
+    const auto* found = find_at(*listed, table ? "rows" : "items");
+    if (!named.name.empty() && !known && (found == nullptr || !found->is_array() || found->as_array().empty())) {
+      return give_up(failure_of({ErrorCode::NotFound, ""}, key_of(named, session)));
+    }
+    known = true;
     if (table) {
       printer.print(*listed);
     } else if (const auto* items = find_at(*listed, "items")) {
@@ -112,6 +118,10 @@ Outcome<> follow(const GetOptions& options, const Named& named, const Session& s
 }
 
 void say_nothing_found(const GetOptions& options, const Named& named, const Session& session) {
+  if (!named.name.empty()) {
+    return print_error(fmt::format("{} \"{}\" not found{}", named.kind->singular, printable(named.name),
+                                   named.kind->namespaced ? " in any namespace" : ""));
+  }
   if (!named.kind->namespaced) return print_error(fmt::format("no {} found", named.kind->plural));
   if (options.all_namespaces) return print_error(fmt::format("no {} found in any namespace", named.kind->plural));
   print_error(fmt::format("no {} found in namespace \"{}\"", named.kind->plural, session.ns));
@@ -163,6 +173,7 @@ class Printer {
         const auto* rows = find_at(*document, "rows");
         if (rows != nullptr && rows->is_array() && rows->as_array().empty()) {
           say_nothing_found(options_, named, session_);
+          if (!named.name.empty()) exit_code_ = kExitFailed;
         } else {
           found.push_back(*std::move(document));
         }
@@ -206,6 +217,8 @@ class Printer {
 Outcome<> get(const GetOptions& options, const Session& session) {
   const auto resources = parse_resources(options.words);
   if (!resources) return give_up(resources.error());
+  const bool by_name = !resources->front().name.empty();
+  if (by_name && !options.selector.empty()) return give_up(usage("name objects, or select them by -l, not both"));
   const bool sources = resources->front().kind->kind == api::Kind::ManifestSource;
   if (sources && resources->size() == 1 && is_table(options.output)) return get_sources(options, session);
   if (!options.watch) return Printer(options, session).get(*resources);

@@ -3,14 +3,16 @@
 #include <fmt/format.h>
 
 #include "base/text.hpp"
+#include "cli/arguments.hpp"
 #include "cli/line_cleaner.hpp"
 #include "cli/verbs.hpp"
 
 namespace banger::cli {
 
 Outcome<> logs(const LogsOptions& options, const Session& session) {
-  const auto name = options.vm.starts_with("vm/") ? options.vm.substr(3) : options.vm;
-  const api::ObjectKey key{api::Kind::VirtualMachine, session.ns, name};
+  const auto name = vm_name(options.vm);
+  if (!name) return give_up(name.error());
+  const api::ObjectKey key{api::Kind::VirtualMachine, session.ns, *name};
   auto target = client::object_path(key) + "/log?";
   if (options.follow) target += "follow=true&";
   if (options.previous) target += "previous=true&";
@@ -19,12 +21,12 @@ Outcome<> logs(const LogsOptions& options, const Session& session) {
   LineCleaner cleaner;
   const auto ended = session.client.read_text(target,
                                               [&](std::string_view bytes) {
-                                                fmt::print(stdout, "{}", cleaner.clean(bytes));
+                                                print_text(cleaner.clean(bytes));
                                                 flush_output();
                                                 return true;
                                               },
                                               {});
-  fmt::print(stdout, "{}", cleaner.finish());
+  print_text(cleaner.finish());
   if (ended) return {};
   // "no previous part" is a NotFound too, and says more than that the VM is missing.
   if (ended.error().code == ErrorCode::NotFound && ended.error().message.find("previous part") != std::string::npos) {

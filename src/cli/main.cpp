@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // bangerctl: the command line client of bangerd.
-#include <cstdio>
 #include <span>
 
 #include "cli/command_line.hpp"
@@ -16,7 +15,8 @@ int main(int argc, char** argv) {
   if (!command->run) return cli::kExitOk;
   const cli::Session session{.client = client::Client(command->socket), .ns = command->ns, .ns_given = command->ns_given};
   const auto done = command->run(session);
-  if (done) return std::fflush(stdout) == 0 ? cli::kExitOk : cli::kExitFailed;
+  cli::flush_output();
+  if (done) return cli::kExitOk;
   if (!done.error().message.empty()) cli::print_error(done.error().message);
   return done.error().exit_code;
 }

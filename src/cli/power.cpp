@@ -6,6 +6,7 @@
 
 #include "base/random.hpp"
 #include "base/text.hpp"
+#include "cli/arguments.hpp"
 #include "cli/verbs.hpp"
 #include "cli/wait_for.hpp"
 
@@ -84,8 +85,13 @@ Outcome<> edit_all(const PowerOptions& options, const Session& session,
   int exit_code = kExitOk;
   std::vector<std::pair<api::Object, Edit>> sent;
   const auto deadline = std::chrono::steady_clock::now() + options.timeout;
+  std::vector<std::string> names;
   for (const auto& word : options.names) {
-    const auto name = word.starts_with("vm/") ? word.substr(3) : word;
+    auto name = vm_name(word);
+    if (!name) return give_up(name.error());
+    names.push_back(*std::move(name));
+  }
+  for (const auto& name : names) {
     const api::ObjectKey key{api::Kind::VirtualMachine, session.ns, name};
     const auto failed = [&](const Failure& failure) {
       print_error(failure.message);

@@ -73,7 +73,7 @@ Said run_program(const std::string& program, const Call& call) {
   const auto child = ::fork();
   if (child == 0) {
     ::dup2(in.read.get(), 0);
-    ::dup2(out.write.get(), 1);
+    ::dup2(call.output.empty() ? out.write.get() : ::open(call.output.c_str(), O_WRONLY | O_CLOEXEC), 1);
     ::dup2(err.write.get(), 2);
     ::execve(program.c_str(), raw(arguments).data(), raw(environment).data());
     ::_exit(127);

@@ -19,6 +19,7 @@ struct Call {
   std::string input;                     // standard input
   std::vector<std::string> environment;  // NAME=value; nothing is inherited but PATH
   std::string stop_at;                   // kill it once its output holds this (for -w and -f)
+  std::string output = {};               // a file that takes its standard output instead
 };
 
 // Runs the program; it is killed after 30 seconds.

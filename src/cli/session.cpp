@@ -3,7 +3,9 @@
 
 #include <fmt/format.h>
 
+#include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 
 #include "base/text.hpp"
 
@@ -24,11 +26,20 @@ Failure failure_of(const Error& error, const api::ObjectKey& key) {
                                    kind.singular, printable(key.name), printable(key.ns), kind.plural)};
 }
 
-void print_line(std::string_view line) { fmt::print(stdout, "{}\n", line); }
+// Not fmt::print(), which throws when nothing can be written: a full disk behind a redirection is no bug of ours.
+void print_text(std::string_view text) { (void)std::fwrite(text.data(), 1, text.size(), stdout); }
+void print_line(std::string_view line) { print_text(std::string(line) + '\n'); }
 void print_error(std::string_view message) {
-  std::fflush(stdout);
-  fmt::print(stderr, "bangerctl: {}\n", message);
+  flush_output();
+  const auto line = fmt::format("bangerctl: {}\n", message);
+  (void)std::fwrite(line.data(), 1, line.size(), stderr);
 }
-void flush_output() { std::fflush(stdout); }
+void flush_output() {
+  const bool failed = std::fflush(stdout) != 0 || std::ferror(stdout) != 0;
+  if (!failed) return;
+  const auto line = fmt::format("bangerctl: {}\n", errno_error("writing the output", errno).message);
+  (void)std::fwrite(line.data(), 1, line.size(), stderr);
+  std::_Exit(kExitFailed);  // a watch would go on for nobody
+}
 
 }  // namespace banger::cli

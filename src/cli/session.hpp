@@ -41,9 +41,10 @@ struct Session {
 
 // Writes a line to standard output. Text that came from elsewhere must have gone through printable().
 void print_line(std::string_view line);
+void print_text(std::string_view text);
 // Written to standard error: "bangerctl: <message>".
 void print_error(std::string_view message);
-// After each row of a watch: a pipe sees it at once.
+// After each row of a watch, so that a pipe sees it at once, and at the end. Ends the program when nothing can be written.
 void flush_output();
 
 }  // namespace banger::cli

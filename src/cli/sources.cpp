@@ -72,6 +72,7 @@ Outcome<> confirm(const api::Object& source, const Session& session) {
 Outcome<> get_sources(const GetOptions& options, const Session& session) {
   if (options.watch)
     return give_up(usage("get sources has no -w; use: bangerctl get sources -o yaml -w, or bangerctl events -w"));
+  if (!options.selector.empty()) return give_up(usage("get sources has no -l; use: bangerctl get sources -o yaml -l SELECTOR"));
   const auto resources = parse_resources(options.words);
   if (!resources) return give_up(resources.error());
   TablePrinter table({"SOURCE", "FILE", "STATE", "OBJECTS", "MESSAGE"});

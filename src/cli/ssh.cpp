@@ -10,6 +10,7 @@
 
 #include "base/inet.hpp"
 #include "base/text.hpp"
+#include "cli/arguments.hpp"
 #include "cli/verbs.hpp"
 
 namespace banger::cli {
@@ -87,8 +88,9 @@ Outcome<std::vector<std::string>> ssh_arguments(const api::Object& vm, const std
 }
 
 Outcome<> ssh(const SshOptions& options, const Session& session) {
-  const auto name = options.vm.starts_with("vm/") ? options.vm.substr(3) : options.vm;
-  const api::ObjectKey key{api::Kind::VirtualMachine, session.ns, name};
+  const auto name = vm_name(options.vm);
+  if (!name) return give_up(name.error());
+  const api::ObjectKey key{api::Kind::VirtualMachine, session.ns, *name};
   const auto vm = session.client.get(key);
   if (!vm) return give_up(failure_of(vm.error(), key));
   auto arguments = ssh_arguments(*vm, options.command);

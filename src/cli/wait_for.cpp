@@ -26,7 +26,7 @@ Result<bool> ask(const Check& check, const json::value& document) {
 Outcome<Waited> wait_for(const api::ObjectKey& key, const Check& check, Deadline deadline, const Session& session) {
   const auto target = fmt::format("{}?fieldSelector={}", client::collection_path(key.kind, key.ns),
                                   client::percent_encode("metadata.name=" + key.name));
-  while (std::chrono::steady_clock::now() < deadline) {
+  for (bool first = true; first || std::chrono::steady_clock::now() < deadline; first = false) {  // a limit of 0: look once
     const auto listed = session.client.get_json(target);
     if (!listed) return give_up(failure_of(listed.error()));
     const auto* items = find_at(*listed, "items");

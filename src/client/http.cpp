@@ -41,12 +41,10 @@ Error not_permitted(const std::string& path, int sys_errno) {
   struct stat info{};
   std::string owner = "root";
   if (::stat(path.c_str(), &info) == 0) owner = fmt::format("user {} and group {}", info.st_uid, info.st_gid);
-  return {
-      ErrorCode::Denied,
-      fmt::format("you (user {}) may not use {}, which belongs to {}; run bangerctl with sudo, or have yourself added to that "
-                  "group",
-                  ::geteuid(), printable(path), owner),
-      sys_errno};
+  return {ErrorCode::Denied,
+          fmt::format("you (user {}) may not use {}, which belongs to {}; run bangerctl with sudo", ::geteuid(), printable(path),
+                      owner),
+          sys_errno};
 }
 
 Result<UniqueFd> connect_to(const std::string& path) {
