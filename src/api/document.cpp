@@ -13,6 +13,7 @@
 #include "api/decode.hpp"
 #include "api/encode.hpp"
 #include "api/rows.hpp"
+#include "api/three_way.hpp"
 #include "base/text.hpp"
 
 namespace banger::api::schema {
@@ -90,6 +91,15 @@ void read_body(const TreeNode& root, Object& object, Decoder& decoder) {
   if (find_entry(root, "metadata") == nullptr) decoder.read_absent(meta_field(), &object, "");
   for (const auto& field : fields) {
     if (find_entry(root, field.name) == nullptr) decoder.read_absent(field, body, "");
+  }
+}
+
+// An object read by `bangerctl get -o yaml` has these; on another object they would say of it what is true of the first.
+void refuse_own_annotations(const ObjectMeta& meta, Decoder& decoder) {
+  for (const auto name : {kLastApplied, kSourceAnnotation}) {
+    if (!meta.annotations.contains(std::string(name))) continue;
+    decoder.refuse({.line = 0}, fmt::format("metadata.annotations[{}]", name), "FieldValueForbidden",
+                   "is set by bangerd and cannot stand in a manifest; remove it");
   }
 }
 
@@ -186,6 +196,7 @@ std::optional<Object> decode_document(const TreeNode& root, Writer writer, std::
     object.emplace();
     object->body = new_body(kind->kind);
     read_body(root, *object, decoder);
+    if (writer == Writer::Manifest) refuse_own_annotations(object->meta, decoder);
     if (writer != Writer::Stored) {
       if (kind->namespaced && object->meta.ns.empty()) object->meta.ns = kDefaultNamespace;
       check(*object, refusals, found);

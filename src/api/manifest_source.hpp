@@ -4,11 +4,16 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "api/meta.hpp"
 
 namespace banger::api {
+
+// The annotation that says which file an object came from: "<source>:<relative file>". Only the intake writes it: an object that
+// bears it goes when its file does, so a copy of it on another object would be a death sentence.
+inline constexpr std::string_view kSourceAnnotation = "banger.dev/source";
 
 struct SourceFileStatus {
   std::string file;   // relative to the directory

@@ -12,8 +12,8 @@
 
 namespace banger::intake {
 
-// Annotations that carry what the next pass must know; they survive the daemon.
-inline constexpr std::string_view kSourceAnnotation = "banger.dev/source";  // "<source>:<relative file>"
+// With api::kLastApplied, what the next pass must know; both survive the daemon.
+using api::kSourceAnnotation;
 
 // Whose an object is: the file of a source, or nobody's (made through the API).
 struct Owner {

@@ -106,6 +106,15 @@ bool names_a_version(const json::value& patch) {
   return metadata != nullptr && metadata->is_object() && metadata->as_object().contains("resourceVersion");
 }
 
+// Which file an object came from is not the client's to say: a copy of another object would go when that one's file does.
+void keep_source(api::Object& object, const api::Object* current) {
+  const std::string name(api::kSourceAnnotation);
+  object.meta.annotations.erase(name);
+  if (current == nullptr) return;
+  const auto kept = current->meta.annotations.find(name);
+  if (kept != current->meta.annotations.end()) object.meta.annotations.insert(*kept);
+}
+
 // A key that stands twice in the text is gone after parsing, so the text itself is asked.
 Answer<json::value> parse_whole_object(const Request& request, const Resource& resource) {
   auto document = parse_json_object(request.body);
@@ -151,6 +160,7 @@ Answer<Reply> Handler::create(const Request& request, const Target& target, cons
     if (body->object.meta.resource_version != 0) {
       return refuse(bad_request("resourceVersion should not be set on objects to be created"));
     }
+    keep_source(body->object, nullptr);
     const auto created =
         parameters->run == Run::Dry ? rehearse_create(objects_.store(), clock_, body->object) : objects_.create(body->object);
     if (created) {
@@ -180,6 +190,8 @@ Answer<Reply> Handler::replace(const Request& request, const Target& target, con
                                   .message = "Invalid value: 0: must be specified for an update"}},
                                 resource.key()));
   }
+  const auto current = objects_.store().get(resource.key());  // another one by then: a Conflict
+  keep_source(body->object, current ? &*current : nullptr);
   const auto written =
       parameters->run == Run::Dry ? rehearse_update(objects_.store(), clock_, body->object) : objects_.update(body->object);
   if (!written) return refuse(from_write_error(written.error(), resource.key()));
@@ -203,6 +215,7 @@ Answer<Reply> Handler::patch(const Request& request, const Target& target, const
     if (!document.is_object()) return refuse(bad_request("the patch leaves no object"));
     auto body = decode_body(std::move(document), resource, parameters->strictness);
     if (!body) return refuse(body.error());
+    keep_source(body->object, &*current);
     const auto written =
         parameters->run == Run::Dry ? rehearse_update(objects_.store(), clock_, body->object) : objects_.update(body->object);
     if (written) {

@@ -180,6 +180,29 @@ TEST_CASE("a merge patch edits the current object and drops what it says about s
   CHECK(patch(rig, "web", R"({"metadata":{"labels":{"z":"1"}}})").body.find("\"generation\":2") != std::string::npos);
 }
 
+TEST_CASE("which file an object came from is not the client's to say") {
+  Rig rig;
+  const std::string forged = R"("annotations":{"banger.dev/source":"manifests:other.yaml","team":"web"})";
+  const auto made = create(rig, vm_json("copy", forged));
+  CHECK(made.status == 201);
+  CHECK(made.body.find("banger.dev/source") == std::string::npos);
+  CHECK(patch(rig, "copy", "{\"metadata\":{" + forged + "}}").body.find("banger.dev/source") == std::string::npos);
+
+  rig.put_vm("web");
+  const api::ObjectKey key{.kind = api::Kind::VirtualMachine, .ns = "default", .name = "web"};
+  REQUIRE(rig.objects.edit(key, [](api::Object& object) -> Result<void> {
+    object.meta.annotations["banger.dev/source"] = "manifests:web.yaml";
+    return {};
+  }));
+  const auto source = [&] { return rig.store->get(key)->meta.annotations["banger.dev/source"]; };
+  CHECK(patch(rig, "web", R"({"metadata":{"annotations":null}})").status == 200);
+  CHECK(source() == "manifests:web.yaml");
+  const auto version = at(rig.get(vm_path("web")).body, "metadata.resourceVersion");
+  const auto body = vm_json("web", fmt::format(R"({},"resourceVersion":"{}")", forged, version));
+  CHECK(rig.ask("PUT", vm_path("web"), body, kJson).status == 200);
+  CHECK(source() == "manifests:web.yaml");
+}
+
 TEST_CASE("patches that cannot be applied are refused as what they are") {
   Rig rig;
   rig.put_vm("web");
