@@ -75,10 +75,13 @@ Error open_error(const std::string& directory, const rocksdb::Status& status) {
   if (text.find("Permission denied") != std::string::npos || text.find("Read-only file system") != std::string::npos) {
     return {ErrorCode::Denied, fmt::format("the store in {} cannot be opened: {}", directory, text)};
   }
-  return internal(
-      fmt::format("the store in {} is damaged, nothing was changed: {}; restore it from a backup, or move the "
-                  "directory away and start anew",
-                  directory, text));
+  // The machine's trouble, not the database's: what is on the disk may be whole.
+  for (const std::string_view passing : {"Too many open files", "Cannot allocate memory", "Input/output error", "Disk quota"}) {
+    if (status.IsIOError() && text.find(passing) != std::string::npos)
+      return {ErrorCode::Unavailable, fmt::format("the store in {} cannot be read now: {}", directory, text)};
+  }
+  if (status.IsMemoryLimit()) return unavailable(directory, status);
+  return damaged_store(directory, text);
 }
 
 // A database without CURRENT or without any write-ahead log would be opened as a new or an older one, without a word.
@@ -95,14 +98,17 @@ Result<void> check_files(const std::string& directory) {
   }
   if (error) return fail(errno_error(fmt::format("reading the directory {}", directory), error.value()));
   const auto damaged = [&](std::string_view missing) {
-    return fail(
-        internal(fmt::format("the store in {} is damaged, nothing was changed: {} is missing; restore it from a backup, or "
-                             "move the directory away and start anew",
-                             directory, missing)));
+    return fail(damaged_store(directory, fmt::format("{} is missing", missing)));
   };
   if (!current && (logs || tables)) return damaged("the file CURRENT");
   if (current && tables && !logs) return damaged("the write-ahead log (*.log)");
   return {};
+}
+
+}  // namespace
+
+Error damaged_store(std::string_view directory, std::string_view what) {
+  return internal(fmt::format("the store in {} is damaged, nothing was changed: {}{}", directory, what, kDamageAdvice));
 }
 
 Result<UniqueFd> lock_directory(const std::string& directory) {
@@ -122,8 +128,6 @@ Result<UniqueFd> lock_directory(const std::string& directory) {
   }
   return fd;
 }
-
-}  // namespace
 
 Database::Database(std::string directory, UniqueFd lock)
     : directory_(std::move(directory)), lock_(std::move(lock)), handle_(std::make_unique<Handle>()) {}

@@ -15,6 +15,13 @@
 
 namespace banger::store {
 
+// The lock that says whose the directory is; the directory is made if need be. Errors: Busy, Denied, Invalid (not a directory).
+Result<UniqueFd> lock_directory(const std::string& directory);
+
+// Internal: what is there is not what we wrote. The sentence ends with the advice.
+Error damaged_store(std::string_view directory, std::string_view what);
+inline constexpr std::string_view kDamageAdvice = "; restore it from a backup, or move the directory away and start anew";
+
 // One atomic, synced write.
 struct Batch {
   struct Operation {

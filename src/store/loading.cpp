@@ -39,7 +39,7 @@ Result<std::uint64_t> number_at(const Numbers& numbers, std::string_view key) {
   return found->second;
 }
 
-Result<void> initialise(Database& database) {
+Result<Loaded> initialise(Database& database, Revision base) {
   std::string stranger;
   BGR_CHECK(database.scan("", "\xff", [&](std::string_view key, std::string_view) -> Result<bool> {
     stranger = key;
@@ -50,12 +50,15 @@ Result<void> initialise(Database& database) {
         internal(fmt::format("the key {} is missing, though there is {}", record::kFormatKey, record::describe_key(stranger))));
   }
   Batch batch;
-  for (const auto& [key, value] : {std::pair{record::kFormatKey, record::kFormat}, std::pair{record::kRevisionKey, 0UL},
-                                   std::pair{record::kCompactedKey, 0UL}}) {
+  for (const auto& [key, value] : {std::pair{record::kFormatKey, record::kFormat}, std::pair{record::kRevisionKey, base},
+                                   std::pair{record::kCompactedKey, base}}) {
     batch.operations.push_back({std::string(key), record::seal(key, record::number(value))});
   }
   BGR_CHECK(database.write(batch));
-  return database.flush();
+  BGR_CHECK(database.flush());
+  Loaded loaded{.compacted = base};
+  loaded.table.set_revision(base);
+  return loaded;
 }
 
 Result<void> load_objects(Database& database, Table& table) {
@@ -113,12 +116,9 @@ Result<void> check_changelog(Database& database, Revision compacted, Revision re
   return fail(internal(fmt::format("the changelog ends at revision {}, the store is at {}", last, revision)));
 }
 
-Result<Loaded> load_checked(Database& database) {
+Result<Loaded> load_checked(Database& database, Revision base) {
   BGR_TRY(auto numbers, read_numbers(database));
-  if (!numbers.contains(record::kFormatKey)) {
-    BGR_CHECK(initialise(database));
-    return Loaded{};
-  }
+  if (!numbers.contains(record::kFormatKey)) return initialise(database, base);
   if (numbers[std::string(record::kFormatKey)] != record::kFormat) {
     return fail(invalid(fmt::format("it has format {}, this version reads {}: run the version that wrote it",
                                     numbers[std::string(record::kFormatKey)], record::kFormat)));
@@ -135,15 +135,14 @@ Result<Loaded> load_checked(Database& database) {
 
 }  // namespace
 
-Result<Loaded> load(Database& database) {
-  auto loaded = load_checked(database);
+Result<Loaded> load(Database& database, Revision base) {
+  auto loaded = load_checked(database, base);
   if (loaded) return loaded;
   auto error = std::move(loaded).error();
   if (error.code == ErrorCode::Internal) {
-    return fail(
-        internal(fmt::format("the store in {} is damaged, nothing was changed: {}; restore it from a backup, or move the "
-                             "directory away and start anew",
-                             database.directory(), error.message)));
+    // Found by RocksDB in the middle of a scan: said already.
+    if (error.message.ends_with(kDamageAdvice)) return fail(std::move(error));
+    return fail(damaged_store(database.directory(), error.message));
   }
   if (error.code == ErrorCode::Invalid) {
     return fail(with_context(std::move(error), fmt::format("the store in {} cannot be used", database.directory())));

@@ -16,9 +16,9 @@ struct Loaded {
   Revision compacted = 0;
 };
 
-// Writes the first values of an empty database, changes nothing else. Errors: Internal, naming the key, for anything that is not
-// as we wrote it; Invalid for a format newer than ours.
-Result<Loaded> load(Database& database);
+// Writes the first values of an empty database (its first change will be base + 1), changes nothing else. Errors: Internal,
+// naming the key, for anything that is not as we wrote it; Invalid for a format newer than ours.
+Result<Loaded> load(Database& database, Revision base = 0);
 
 // Feed::History over the changelog.
 Result<Scanned> read_changes(Database& database, const WatchQuery& query, Revision last, std::size_t max);

@@ -72,8 +72,8 @@ class RocksdbStore final : public CachedStore {
       : CachedStore(Feed::Keep::Ring, history_of(database)), database_(std::move(database)) {}
   ~RocksdbStore() override { feed().close(); }
 
-  Result<void> load_first() {
-    BGR_TRY(auto loaded, store::load(*database_));
+  Result<void> load_first(Revision base) {
+    BGR_TRY(auto loaded, store::load(*database_, base));
     feed().start(loaded.table.revision(), loaded.compacted);
     load(std::move(loaded.table), {});
     return {};
@@ -159,10 +159,12 @@ Result<void> RocksdbStore::heal() {
 
 }  // namespace
 
-Result<std::unique_ptr<Store>> open_rocksdb_store(const std::string& directory) {
+Result<std::unique_ptr<Store>> open_rocksdb_store(const std::string& directory) { return make_rocksdb_store(directory, 0); }
+
+Result<std::unique_ptr<Store>> make_rocksdb_store(const std::string& directory, Revision base) {
   BGR_TRY(auto database, Database::open(directory));
   auto store = std::make_unique<RocksdbStore>(std::move(database));
-  BGR_CHECK(store->load_first());
+  BGR_CHECK(store->load_first(base));
   return store;
 }
 

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "api/object.hpp"
+#include "base/clock.hpp"
 #include "base/result.hpp"
 
 namespace banger::store {
@@ -95,5 +96,25 @@ std::unique_ptr<Store> make_memory_store();
 // Opens or makes the database. Errors name the directory and say what to do: Busy (another process has it open), Unavailable
 // (disk full), Denied, Invalid (not a directory, or written by a newer version), Internal (damaged: nothing was changed).
 Result<std::unique_ptr<Store>> open_rocksdb_store(const std::string& directory);
+
+// A database that was found, or what became of it.
+struct FoundStore {
+  std::unique_ptr<Store> store;  // null: there is none (any more), and one is to be made and filled
+  std::string damage;            // why it was set aside, as a sentence; empty: it was not there
+  std::string set_aside;         // where it is now, whole: "<directory>.damaged-20261121T130511Z"
+};
+
+// Opens the database and makes none. A damaged one, or anything else that stands in its place, is renamed whole and the renaming
+// synced: nothing of it is used. What may pass or is not for us to judge is no damage: the errors of open_rocksdb_store() but for
+// Internal.
+Result<FoundStore> find_rocksdb_store(const std::string& directory, WallTime now);
+
+// Makes a database where none is; its first change will be base + 1, and watches from before base are told that it is gone.
+Result<std::unique_ptr<Store>> make_rocksdb_store(const std::string& directory, Revision base);
+
+// A store that was made and filled beside its place takes it, all at once: closed, renamed, synced, opened there. What a crash
+// left beside it before is found and removed by discard_rocksdb_store().
+Result<std::unique_ptr<Store>> settle_rocksdb_store(std::unique_ptr<Store> store, const std::string& from, const std::string& to);
+Result<void> discard_rocksdb_store(const std::string& directory);
 
 }  // namespace banger::store
