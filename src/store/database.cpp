@@ -62,7 +62,14 @@ rocksdb::Options make_options() {
   return options;
 }
 
+bool is_full(const rocksdb::Status& status) {
+  return status.IsNoSpace() || status.ToString().find("No space left") != std::string::npos;
+}
+
 Error unavailable(const std::string& directory, const rocksdb::Status& status) {
+  if (is_full(status)) {
+    return {ErrorCode::Unavailable, fmt::format("the disk that holds the store in {} is full: make room on it.", directory)};
+  }
   return {ErrorCode::Unavailable, fmt::format("the store in {}: {}, disk full?", directory, status.ToString())};
 }
 
@@ -71,7 +78,7 @@ Error open_error(const std::string& directory, const rocksdb::Status& status) {
   if (status.IsIOError() && text.find("While lock file") != std::string::npos) {
     return {ErrorCode::Busy, fmt::format("another process has the store in {} open ({}); only one may", directory, text)};
   }
-  if (status.IsNoSpace() || text.find("No space left") != std::string::npos) return unavailable(directory, status);
+  if (is_full(status)) return unavailable(directory, status);
   if (text.find("Permission denied") != std::string::npos || text.find("Read-only file system") != std::string::npos) {
     return {ErrorCode::Denied, fmt::format("the store in {} cannot be opened: {}", directory, text)};
   }
