@@ -305,6 +305,9 @@ Result<std::unique_ptr<Host>> make_local_host(const LocalHostOptions& options, C
       return fail(invalid(fmt::format("directory \"{}\": expected an absolute path", printable(path.native()))));
   }
   BGR_TRY(auto accelerator, vmm::choose_accelerator(options.accelerator, vmm::look_at_kvm()));
+  if (const auto qemu = vmm::find_qemu(options.qemu_path); !qemu) {
+    log::warning("no VM can be started yet; it is looked for again at each start", {{"error", qemu.error().message}});
+  }
   vmm::MachinesOptions machines{options.layout, vmm::find_shim(options.shim_path), options.qemu_path, std::move(accelerator)};
   return std::make_unique<LocalHost>(options, std::move(machines), net::NetActuator::open(), clock, random);
 }

@@ -128,7 +128,9 @@ TEST_CASE("wrong options are refused, a machine that lacks everything is not") {
   CHECK_FALSE((*made)->observe_vm(uid, 9));
   const auto launched = (*made)->apply(LaunchVmm{.vm_uid = uid});
   REQUIRE_FALSE(launched);
-  CHECK(launched.error().message == "the configured QEMU /no/qemu is not there or is not a program");
+  CHECK(launched.error().message ==
+        "the QEMU /no/qemu that bangerd was started with (--qemu) is not there or is not a program: install the Debian package "
+        "qemu-system-x86, or correct the path");
 }
 
 TEST_CASE("a VM is made, observed alike by both ways, ended and gone, step by step, each step once") {

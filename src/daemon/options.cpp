@@ -71,6 +71,7 @@ std::expected<Options, int> parse_options(int argc, char** argv) {
   options.state_dir = absolute(options.state_dir);
   options.run_dir = absolute(options.run_dir);
   options.manifests = absolute(options.manifests);
+  options.qemu = absolute(options.qemu);
   options.socket = options.socket.empty() ? options.run_dir + "/bangerd.sock" : absolute(options.socket);
   return options;
 }

@@ -22,6 +22,7 @@ namespace banger::actuators::vmm {
 namespace {
 
 constexpr std::string_view kProgram = "qemu-system-x86_64";
+constexpr std::string_view kInstall = "install the Debian package qemu-system-x86";
 constexpr std::string_view kShim = "banger-shim";
 
 Error unavailable(std::string message) { return {ErrorCode::Unavailable, std::move(message)}; }
@@ -76,14 +77,17 @@ bool is_answered(const std::string& path) {
 Result<std::string> find_qemu(const std::string& configured) {
   if (!configured.empty()) {
     if (is_program(configured)) return configured;
-    return fail(unavailable(fmt::format("the configured QEMU {} is not there or is not a program", printable(configured))));
+    return fail(unavailable(fmt::format(
+        "the QEMU {} that bangerd was started with (--qemu) is not there or is not a program: {}, or correct the path",
+        printable(configured), kInstall)));
   }
   const char* path = ::getenv("PATH");
   for (const auto directory : split(path != nullptr ? path : "/usr/local/bin:/usr/bin:/bin", ':')) {
     auto candidate = fmt::format("{}/{}", directory, kProgram);
     if (directory.starts_with('/') && is_program(candidate)) return candidate;
   }
-  return fail(unavailable(fmt::format("no {} on PATH: install the package qemu-system-x86", kProgram)));
+  return fail(unavailable(
+      fmt::format("there is no {} on bangerd's PATH: {}, or name the program with bangerd --qemu FILE", kProgram, kInstall)));
 }
 
 std::string find_shim(const std::string& configured) {

@@ -196,7 +196,9 @@ TEST_CASE("what a start needs and is not there is said in a sentence") {
   CHECK(refusal(step).message == "disk /dev/null is not a regular file");
   host.vmm = "/no/qemu";
   host.restart();
-  CHECK(refusal(host.step(group.uid)).message == "the configured QEMU /no/qemu is not there or is not a program");
+  CHECK(refusal(host.step(group.uid)).message ==
+        "the QEMU /no/qemu that bangerd was started with (--qemu) is not there or is not a program: install the Debian package "
+        "qemu-system-x86, or correct the path");
   CHECK(refusal(host.step(group.uid)).code == ErrorCode::Unavailable);
   CHECK_FALSE(group.cgroups.exists(group.uid));
 }
