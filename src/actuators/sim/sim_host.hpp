@@ -48,6 +48,7 @@ class SimHost final : public Host {
   void add_nat(NatView nat);
   void flush_nat();
   void lose_sidecar(const std::string& vm_uid);
+  void lose_directory(const std::string& vm_uid);  // disks and all, also under a VMM that has them open
   void spoil_sidecar(const std::string& vm_uid, std::string error);
   void lose_disk(const std::string& vm_uid, const std::string& disk);
   void add_stray(const std::string& vm_uid, ProcessView process);

@@ -59,6 +59,14 @@ void SimHost::lose_sidecar(const std::string& vm_uid) {
   const std::lock_guard lock(mutex_);
   vms_[vm_uid].sidecar.reset();
 }
+void SimHost::lose_directory(const std::string& vm_uid) {
+  const std::lock_guard lock(mutex_);
+  Vm& vm = vms_[vm_uid];
+  vm.directory = false;
+  vm.sidecar.reset();
+  vm.disks.clear();
+  vm.initrd_hash.reset();
+}
 void SimHost::spoil_sidecar(const std::string& vm_uid, std::string error) {
   const std::lock_guard lock(mutex_);
   vms_[vm_uid].sidecar_error = std::move(error);

@@ -90,6 +90,7 @@ Plan plan_strays(const Situation& at) {
 Plan plan_power(const Situation& at) {
   if (!at.alive && !at.strays.empty()) return plan_strays(at);
   if (at.object.meta.deletion_time) return plan_deletion(at);
+  if (at.alive && at.sidecar == nullptr) return plan_running(at);  // written again first: a stop needs it to ask for a sync
   if (at.spec.power_state == api::PowerState::Running) return at.alive ? plan_running(at) : plan_down(at);
   if (at.alive) return plan_stop(at, kEndedOnPurpose, "Stopping");
   return plan_stopped(at, "Stopped", "Stopped", "powerState is Stopped");

@@ -49,7 +49,9 @@ Plan plan_lost_sidecar(const Situation& at) {
   for (const auto& disk : at.spec.disks) {
     if (find_disk(at, disk.name) != nullptr) next.disk_names.push_back(disk.name);
   }
-  const auto why = at.host.sidecar_error.empty() ? "vm.json is gone" : "vm.json: " + printable(at.host.sidecar_error);
+  const auto* lost = at.host.directory_exists ? "vm.json is gone" : "the VM's directory is gone, its disks with it";
+  const auto why = at.host.sidecar_error.empty() ? std::string(lost) : "vm.json: " + printable(at.host.sidecar_error);
+  if (!at.host.directory_exists) plan.steps.push_back(vm_directory(at, next.nics));
   plan.steps.push_back(step("Sidecar", actuators::WriteSidecar{std::move(next)}));
   plan.events.push_back(
       {.type = api::EventType::Warning, .reason = "SidecarLost", .message = why + "; written again from what is observed"});

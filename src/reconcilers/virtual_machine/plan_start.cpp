@@ -137,13 +137,7 @@ void plan_intent(Plan& plan, const Situation& at, const actuators::Sidecar& next
   const auto port = at.spec.ssh ? at.spec.ssh->port : 22;
   const bool same_pin = at.sidecar != nullptr && at.sidecar->nics == next.nics &&
                         (at.sidecar->launched_spec.ssh ? at.sidecar->launched_spec.ssh->port : 22) == port;
-  if (!at.host.directory_exists || !same_pin) {
-    std::vector<std::string> addresses;
-    addresses.reserve(next.nics.size());
-    for (const auto& nic : next.nics) addresses.push_back(nic.address.substr(0, nic.address.find('/')));
-    plan.steps.push_back(
-        step("Directory", actuators::MakeVmDirectory{.vm_uid = at.uid, .addresses = std::move(addresses), .port = port}));
-  }
+  if (!at.host.directory_exists || !same_pin) plan.steps.push_back(vm_directory(at, next.nics));
   if (at.sidecar == nullptr || *at.sidecar != next) plan.steps.push_back(step("Sidecar", actuators::WriteSidecar{next}));
 }
 

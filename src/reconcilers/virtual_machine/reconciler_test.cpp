@@ -382,6 +382,33 @@ TEST_CASE_FIXTURE(World, "a lost or unreadable sidecar of a running VM is writte
   CHECK(host.observe_vm(uid, 1)->sidecar_error.empty());
 }
 
+TEST_CASE_FIXTURE(World, "a directory removed under its living VMM is made again, the loss is said, and a stop ends the VMM") {
+  const auto uid = running_vm();
+  const auto pid = status().vmm->pid;
+  host.lose_directory(uid);
+  settle();
+  CHECK(host.observe_vm(uid, 1)->sidecar);
+  CHECK(status().vmm->pid == pid);
+  CHECK(events.count("SidecarLost") == 1);
+  edit_vm([](auto& spec, auto&) { spec.power_state = api::PowerState::Stopped; });
+  settle();
+  CHECK(status().phase == "Stopped");
+  CHECK(host.vmm_count(uid) == 0);
+  edit_vm([](auto& spec, auto&) { spec.power_state = api::PowerState::Running; });
+  settle();
+  CHECK(condition("Ready") == "False DataLost");  // nothing is made anew in its place
+  CHECK_FALSE(host.disk_exists(uid, "root"));
+}
+
+TEST_CASE_FIXTURE(World, "a stop that meets a lost sidecar still asks the guest to sync") {
+  const auto uid = running_vm();
+  host.lose_sidecar(uid);
+  edit_vm([](auto& spec, auto&) { spec.power_state = api::PowerState::Stopped; });
+  settle();
+  CHECK(status().phase == "Stopped");
+  CHECK(condition("CleanShutdown") == "True Synced");
+}
+
 TEST_CASE_FIXTURE(World, "a host reboot brings everything back, and says how the VM ended") {
   const auto uid = running_vm();
   host.reboot_host();

@@ -96,6 +96,14 @@ PlannedStep forget_job(const Situation& at, const std::string& name) {
   return step("Forget/" + name, actuators::ForgetJob{{.owner_uid = at.uid, .name = name}});
 }
 
+PlannedStep vm_directory(const Situation& at, const std::vector<actuators::NicRecord>& nics) {
+  std::vector<std::string> addresses;
+  addresses.reserve(nics.size());
+  for (const auto& nic : nics) addresses.push_back(nic.address.substr(0, nic.address.find('/')));
+  const auto port = at.spec.ssh ? at.spec.ssh->port : 22;
+  return step("Directory", actuators::MakeVmDirectory{.vm_uid = at.uid, .addresses = std::move(addresses), .port = port});
+}
+
 actuators::Sidecar ended_as(actuators::Sidecar sidecar, std::string_view reason, WallTime now) {
   sidecar.ended = reason;
   sidecar.restart_after.reset();

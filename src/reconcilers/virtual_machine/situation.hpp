@@ -50,6 +50,7 @@ void say_running(Plan& plan, api::ConditionStatus status, std::string reason, st
 
 PlannedStep step(std::string name, actuators::Step step);
 PlannedStep forget_job(const Situation& at, const std::string& name);
+PlannedStep vm_directory(const Situation& at, const std::vector<actuators::NicRecord>& nics);  // with the guest's pinned host key
 
 // The sidecar after this launch ended for this reason: the backoff before the next is 0, then 1 s doubling to 5 min; ends after
 // 10 min of running count anew. Ends on purpose wait for nothing, nor do reboots by a guest that has run for a while.
