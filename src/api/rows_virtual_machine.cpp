@@ -201,7 +201,8 @@ std::span<const Field> fields_of<VirtualMachineSpec>() {
        .update = UpdateClass::Recreate},
       {.name = "kernel",
        .member = member<&VirtualMachineSpec::kernel>(),
-       .doc = "the Kernel that boots; `host` is always there",
+       .doc = "the Kernel that boots; `host` is the newest kernel package installed on this host (without one the VM waits and "
+              "says so)",
        .required = true,
        .format = Format::DnsLabel,
        .update = UpdateClass::Restart},
