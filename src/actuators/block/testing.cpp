@@ -72,6 +72,11 @@ Ran run_program(const std::vector<std::string>& command) {
   return ran;
 }
 
+Ran run_child(const std::string& test_case, const std::string& failpoints) {
+  const auto self = std::filesystem::read_symlink("/proc/self/exe").native();
+  return run_program({"env", "BANGER_FAILPOINTS=" + failpoints, self, "-ns", "-tc=" + test_case});
+}
+
 bool is_clean(const std::filesystem::path& image) {
   static const bool present = is_installed("e2fsck");
   if (!present) return true;

@@ -26,6 +26,9 @@ struct Ran {
   std::string output;
 };
 Ran run_program(const std::vector<std::string>& command);
+// One test case of this very program, in a process of its own under BANGER_FAILPOINTS; it is to be decorated with
+// doctest::skip().
+Ran run_child(const std::string& test_case, const std::string& failpoints);
 bool is_installed(const std::string& program);  // on PATH or in /sbin and /usr/sbin; says on standard error what it misses
 
 // True when `e2fsck -fn` calls the file system clean, or when there is no e2fsck (which is said once). Prints what it found.
