@@ -19,7 +19,7 @@ import guest_life  # noqa: E402
 import hard_times  # noqa: E402
 from lib import audit, guest_image, harness, world  # noqa: E402
 from lib.daemon import Daemon, wait_for  # noqa: E402
-from lib.world import IMAGE, address_of, alive, answers, check, daemon, vm_manifest, vmm_of  # noqa: E402
+from lib.world import address_of, alive, answers, check, daemon, vm_manifest, vmm_of  # noqa: E402
 
 
 def told(d: Daemon, name: str) -> list[tuple[str, str, str]]:
