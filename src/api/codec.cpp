@@ -38,7 +38,8 @@ Decoded<Object> decode_tree(const std::optional<schema::TreeNode>& root, std::ve
 
 std::string to_string(const Refusal& refusal, std::string_view file) {
   std::string text(file);
-  if (refusal.line != 0) text += fmt::format("{}{}:{}", text.empty() ? "" : ":", refusal.line, refusal.column);
+  if (refusal.line != 0) text += fmt::format("{}{}", text.empty() ? "" : ":", refusal.line);
+  if (refusal.line != 0 && refusal.column != 0) text += fmt::format(":{}", refusal.column);
   if (!text.empty()) text += ": ";
   if (!refusal.field.empty()) text += refusal.field + ": ";
   return text + refusal.message;

@@ -6,10 +6,26 @@
 #include <ranges>
 #include <utility>
 
+#include "api/builtins.hpp"
+#include "api/three_way.hpp"
 #include "intake/manifest_directory.hpp"
 #include "intake/pass.hpp"
 
 namespace banger::intake {
+namespace {
+
+// What was there before any file, and is referred to without one, stays as it is: it is nobody's again.
+Result<void> release(store::Objects& objects, const api::ObjectKey& key) {
+  const auto released = objects.edit(key, [](api::Object& object) -> Result<void> {
+    object.meta.annotations.erase(std::string(kSourceAnnotation));
+    object.meta.annotations.erase(std::string(api::kLastApplied));
+    return {};
+  });
+  if (released || released.error().error.code == ErrorCode::NotFound) return {};
+  return fail(with_context(released.error().error, "releasing " + api::to_string(key)));
+}
+
+}  // namespace
 
 Result<void> ManifestDirectory::prune(Pass& pass) {
   std::set<api::ObjectKey> declared;
@@ -72,6 +88,14 @@ bool ManifestDirectory::settled(const Pass& pass, const std::set<api::ObjectKey>
 Result<void> ManifestDirectory::remove(Pass& pass, const std::set<api::ObjectKey>& keys) {
   for (const auto& key : keys | std::views::reverse) {  // what refers to others goes first
     const auto uid = pass.live.at(key).meta.uid;
+    if (api::is_builtin(key)) {
+      BGR_CHECK(release(objects_, key));
+      events_.record(key, uid, api::EventType::Normal, "Released",
+                     fmt::format("no file of source {} declares it any more; it is built in and stays", options_.name));
+      pass.live.erase(key);
+      missing_since_.erase(key);
+      continue;
+    }
     auto removed = objects_.remove(key, {.uid = uid});
     if (removed) {
       events_.record(key, uid, api::EventType::Normal, "Removed",

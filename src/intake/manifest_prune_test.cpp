@@ -40,6 +40,41 @@ TEST_CASE("a removed file takes its objects with it, a removed document its obje
   CHECK(bench.row("b.yaml").state == "(no row)");
 }
 
+TEST_CASE("a built-in object outlives the file that declared it, and is nobody's again") {
+  Bench bench;
+  const api::ObjectKey host{.kind = api::Kind::Kernel, .ns = "", .name = "host"};
+  REQUIRE(
+      bench.objects.create({.meta = {.name = "host"}, .body = api::Kernel{.spec = {.source = api::KernelSource::HostPackage}}}));
+  const std::string text =
+      "apiVersion: banger.dev/v1alpha1\nkind: Kernel\nmetadata: {name: host}\nspec:\n  source: HostPackage\n";
+  bench.put("kernel.yaml", text + "  args: [quiet]\n");
+  bench.pass();
+  const auto taken = bench.store->get(host);
+  REQUIRE(taken);
+  CHECK(owner_of(*taken)->file == "kernel.yaml");
+  bench.erase("kernel.yaml");
+  bench.pass();
+  const auto released = bench.store->get(host);
+  REQUIRE(released);
+  CHECK_FALSE(released->meta.deletion_time);
+  CHECK_FALSE(owner_of(*released));
+  CHECK(std::get<api::Kernel>(released->body).spec == std::get<api::Kernel>(taken->body).spec);
+  CHECK(bench.events.with_reason("Released").size() == 1);
+  bench.pass();
+  CHECK(bench.events.with_reason("Released").size() == 1);
+}
+
+TEST_CASE("a refusal that is known only by its document's line shows no column") {
+  Bench bench;
+  bench.put("net.yaml",
+            "# a comment\napiVersion: banger.dev/v1alpha1\nkind: Network\nmetadata: {name: n}\nspec: {cidr: 10.9.1.0/24}\n");
+  bench.pass();
+  bench.put("net.yaml",
+            "# a comment\napiVersion: banger.dev/v1alpha1\nkind: Network\nmetadata: {name: n}\nspec: {cidr: 10.9.2.0/24}\n");
+  bench.pass();
+  CHECK(bench.row("net.yaml").message.starts_with("net.yaml:2: spec.cidr: cannot be changed from "));
+}
+
 TEST_CASE("files removed one after another are no mass removal, many at once wait for a confirmation") {
   Bench bench;
   for (int i = 0; i < 8; ++i) bench.put("f" + std::to_string(i) + ".yaml", vm_yaml("vm" + std::to_string(i)));

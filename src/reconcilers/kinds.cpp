@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "reconcilers/kinds.hpp"
 
+#include "api/builtins.hpp"
 #include "reconcilers/image/reconciler.hpp"
 #include "reconcilers/kernel/reconciler.hpp"
 #include "reconcilers/network/reconciler.hpp"
@@ -19,10 +20,10 @@ std::vector<std::unique_ptr<Reconciler>> make_reconcilers(Ports ports, const act
 
 Result<void> ensure_builtins(store::Objects& objects) {
   api::Object network;
-  network.meta.name = "default";
+  network.meta.name = api::kBuiltinNetwork;
   network.body = api::Network{};
   api::Object kernel;
-  kernel.meta.name = "host";
+  kernel.meta.name = api::kBuiltinKernel;
   kernel.body = api::Kernel{.spec = {.source = api::KernelSource::HostPackage}, .status = {}};
   for (const auto& object : {network, kernel}) {
     const auto created = objects.create(object);
