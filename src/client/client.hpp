@@ -18,8 +18,9 @@ inline constexpr std::string_view kDefaultSocket = "/run/banger/bangerd.sock";
 inline constexpr std::string_view kTableType = "application/json;as=Table;v=v1;g=meta.k8s.io";
 inline constexpr std::string_view kMergePatchType = "application/merge-patch+json";
 
-// True for errors of connecting and of broken connections; false for what the server answered.
-inline bool is_unreachable(const Error& error) { return error.sys_errno != 0; }
+// True for errors of connecting, of broken connections, and when the server does not talk to this user (403 says only that);
+// false for everything else that the server answered.
+inline bool is_unreachable(const Error& error) { return error.sys_errno != 0 || error.code == ErrorCode::Denied; }
 
 std::string percent_encode(std::string_view text);
 // ns empty: all namespaces. "/apis/banger.dev/v1alpha1/namespaces/default/virtualmachines"

@@ -167,6 +167,16 @@ TEST_CASE("a daemon that breaks off, or something that is not bangerd, is an err
   }
 }
 
+TEST_CASE("a daemon that may not be used counts as one that cannot be reached") {
+  const std::string body =
+      R"({"kind":"Status","apiVersion":"v1","status":"Failure","message":"you may not","reason":"Forbidden","code":403})";
+  Liar liar(fmt::format("HTTP/1.1 403 Forbidden\r\nContent-Length: {}\r\n\r\n{}", body.size(), body));
+  const auto refused = Client(liar.path).get(kWeb);
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().message == "you may not");
+  CHECK(is_unreachable(refused.error()));
+}
+
 TEST_CASE("a big answer and a big request pass") {
   Daemon daemon;
   const std::string big(250'000, 'x');
