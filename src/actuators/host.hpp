@@ -23,10 +23,11 @@ namespace banger::actuators {
 struct LinkView {
   std::string name;
   std::int64_t index = 0;
-  std::string kind;    // "bridge", "tun", "veth", … ; empty for hardware
-  std::string alias;   // ifalias, as it stands
-  std::string master;  // name of the bridge it is on
-  bool up = false;     // administratively
+  std::string kind;     // "bridge", "tun", "veth", … ; empty for hardware
+  std::string alias;    // ifalias, as it stands
+  std::string owner{};  // the uid in it, where it is a label of this daemon's; empty: not ours
+  std::string master;   // name of the bridge it is on
+  bool up = false;      // administratively
   std::int64_t mtu = 0;
   std::vector<std::string> addresses;  // IPv4, "10.1.2.1/24"
   bool operator==(const LinkView&) const = default;
@@ -40,7 +41,8 @@ struct RouteView {  // an IPv4 route of the main table
 
 struct NatView {
   std::string table;
-  std::string comment;  // the label
+  std::string comment;  // the label, as it stands
+  std::string owner{};  // as of a link
   std::string bridge;   // of the rules found; empty when they are not as we write them
   std::string cidr;
   bool operator==(const NatView&) const = default;

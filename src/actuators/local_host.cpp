@@ -91,9 +91,8 @@ NetworkView network_view(const NetworkQuery& query, const NetFacts& facts) {
   NetworkView out;
   out.uid = query.uid;
   for (const auto& link : facts.links) {
-    const auto owner = uid_of_alias(link.alias);
-    if (!owner) out.foreign_links.push_back(link.name);
-    if (owner == query.uid || link.name == query.bridge) out.links.push_back(link);
+    if (link.owner.empty()) out.foreign_links.push_back(link.name);
+    if (link.owner == query.uid || link.name == query.bridge) out.links.push_back(link);
   }
   const auto nat = std::ranges::find(facts.nats, nat_table_name(query.uid), &NatView::table);
   if (nat != facts.nats.end()) out.nat = *nat;
@@ -248,10 +247,9 @@ Result<HostView> LocalHost::observe_all(const std::vector<NetworkQuery>& network
     for (std::size_t i = 0; i < kMaxNics; ++i) owner_of_tap.emplace(tap_name(uid, i), uid);
   }
   for (const auto& link : facts.links) {
-    const auto label = uid_of_alias(link.alias);
     const auto by_name = owner_of_tap.find(link.name);
-    if (label && out.vms.contains(*label)) out.vms.at(*label).links.push_back(link);
-    if (by_name != owner_of_tap.end() && label != by_name->second) out.vms.at(by_name->second).links.push_back(link);
+    if (const auto by_label = out.vms.find(link.owner); by_label != out.vms.end()) by_label->second.links.push_back(link);
+    if (by_name != owner_of_tap.end() && link.owner != by_name->second) out.vms.at(by_name->second).links.push_back(link);
   }
   for (auto& job : jobs_.observe_all()) {
     if (const auto owner = out.vms.find(job.key.owner_uid); owner != out.vms.end()) owner->second.jobs.push_back(std::move(job));
@@ -308,8 +306,11 @@ Result<std::unique_ptr<Host>> make_local_host(const LocalHostOptions& options, C
   if (const auto qemu = vmm::find_qemu(options.qemu_path); !qemu) {
     log::warning("no VM can be started yet; it is looked for again at each start", {{"error", qemu.error().message}});
   }
+  std::error_code unreadable;
+  const auto canonical = std::filesystem::weakly_canonical(options.layout.state_dir, unreadable);
+  auto instance = instance_id(unreadable ? options.layout.state_dir : canonical);
   vmm::MachinesOptions machines{options.layout, vmm::find_shim(options.shim_path), options.qemu_path, std::move(accelerator)};
-  return std::make_unique<LocalHost>(options, std::move(machines), net::NetActuator::open(), clock, random);
+  return std::make_unique<LocalHost>(options, std::move(machines), net::NetActuator::open(std::move(instance)), clock, random);
 }
 
 }  // namespace banger::actuators

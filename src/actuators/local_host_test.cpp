@@ -164,7 +164,8 @@ TEST_CASE("a VM is made, observed alike by both ways, ended and gone, step by st
   CHECK(view.disks.size() == 2);
   REQUIRE(view.links.size() == 1);
   CHECK(view.links[0].master == bridge);
-  CHECK(view.links[0].alias == link_alias(vm.uid));
+  CHECK(view.links[0].owner == vm.uid);
+  CHECK(view.links[0].alias == label_text({vm.uid, instance_id(scene.options.layout.state_dir), {}}));
   CHECK(view.run_directory_exists);
   CHECK(view.vmm.monitor == MonitorState::Unreachable);  // the player has no monitor
   const NetworkQuery query{network, bridge};

@@ -8,6 +8,8 @@
 #include <string>
 #include <string_view>
 
+#include "api/meta.hpp"
+
 namespace banger::actuators {
 
 // Where a daemon instance keeps things. Both absolute. run_dir is short: a socket path below it must fit sun_path (107 bytes).
@@ -17,18 +19,43 @@ struct Layout {
   bool operator==(const Layout&) const = default;
 };
 
+// What links (ifalias) and nft tables (comment) of ours bear: "banger:uid=<uid> by=<8 hex> of=<Kind>/<namespace>/<name>".
+struct Label {
+  std::string uid;
+  std::string instance;              // instance_id() of the daemon that made it; empty: made before labels told that
+  std::optional<api::ObjectKey> of;  // whose object it was made for, by name
+  bool operator==(const Label&) const = default;
+};
+
+inline constexpr std::size_t kMaxLabel = 253;  // bytes, by the smaller of the two limits: see names.cpp
+
+// At most kMaxLabel bytes: of is left out where it would not fit, and by where there is no instance. The uid must satisfy
+// is_uid() (checked; aborts otherwise).
+std::string label_text(const Label& label);
+
+// Nothing for a text that is no label of any daemon of this kind. The uid's word is first; words that are not known are passed
+// over, and so is an of that does not name an object.
+std::optional<Label> parse_label(std::string_view text);
+
+// Which daemon's: the first 32 bits of SHA-256 of "banger " + its state directory (canonical), as 8 hexadecimal digits.
+std::string instance_id(const std::filesystem::path& state_dir);
+
+// The uid of a label that this instance wrote, or that tells of none; empty for every other text: not ours.
+std::string owner_by_label(std::string_view text, std::string_view instance);
+
 // 10 base32 digits: the first 50 bits of the uid. uid must satisfy is_uid() (checked; aborts otherwise: no other text may name
 // anything).
 std::string short_id(std::string_view uid);
 
+// The least uid with this short id; nothing for what is no short id. For what has lost all but that: a run directory.
+std::optional<std::string> uid_of_short_id(std::string_view id);
+
 std::string tap_name(std::string_view vm_uid,
-                     std::size_t index);                // "bgr" + short_id + "-" + index 0..7: 15 characters = IFNAMSIZ - 1
-std::string bridge_name(std::string_view network_uid);  // "bgb" + short_id: 13 characters
-std::string link_alias(std::string_view uid);           // "banger:uid=" + uid: 47 of IFALIASZ 256
-std::optional<std::string> uid_of_alias(std::string_view alias);   // the uid, if the alias is one of ours
-std::string nat_table_name(std::string_view network_uid);          // "banger-" + short_id
-std::string nat_comment(std::string_view network_uid);             // same text as link_alias
-std::string cgroup_name(std::string_view vm_uid);                  // "banger.slice/vm-" + uid
+                     std::size_t index);                   // "bgr" + short_id + "-" + index 0..7: 15 characters = IFNAMSIZ - 1
+std::string bridge_name(std::string_view network_uid);     // "bgb" + short_id: 13 characters
+bool is_our_link_name(std::string_view name);              // as tap_name() and bridge_name() make them
+std::string nat_table_name(std::string_view network_uid);  // "banger-" + short_id
+std::string cgroup_name(std::string_view vm_uid);          // "banger.slice/vm-" + uid
 std::optional<std::string> uid_of_cgroup(std::string_view path);   // of ".../vm-<uid>"
 std::string dm_name(std::string_view vm_uid);                      // "banger-" + uid + "-root": 48 of DM_NAME_LEN 128
 std::string dm_uuid(std::string_view vm_uid);                      // "BANGER-" + uid + "-root": 48 of DM_UUID_LEN 129

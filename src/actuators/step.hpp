@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -95,12 +96,14 @@ struct RemoveKernelDirectory {
   bool operator==(const RemoveKernelDirectory&) const = default;
 };
 
+// A step on an object that has the owner's label already does not rewrite the label for the name in it.
 // --- links -----------------------------------------------------------------------------------------------------------------
 struct MakeBridge {  // made, labelled, addressed, up; an address of ours that is not this one is removed
   std::string network_uid;
   std::string name;
   std::string address;  // "10.1.2.1/24"
   std::int64_t mtu = 1500;
+  std::optional<api::ObjectKey> of{};  // for the label: whose it is by name
   bool operator==(const MakeBridge&) const = default;
 };
 struct MakeTap {  // persistent tap, labelled, on the bridge, up
@@ -108,6 +111,7 @@ struct MakeTap {  // persistent tap, labelled, on the bridge, up
   std::string name;
   std::string bridge;
   std::int64_t mtu = 1500;
+  std::optional<api::ObjectKey> of{};
   bool operator==(const MakeTap&) const = default;
 };
 struct RemoveLink {  // only if its label is owner_uid's
@@ -122,6 +126,7 @@ struct WriteNat {  // the network's own table, replaced whole in one transaction
   std::string table;
   std::string bridge;
   std::string cidr;
+  std::optional<api::ObjectKey> of{};
   bool operator==(const WriteNat&) const = default;
 };
 struct RemoveNat {
@@ -144,7 +149,8 @@ struct VmmNic {
 };
 struct LaunchVmm {  // cgroup, run directory, shim, VMM. Refused (Busy) while the cgroup is populated or a disk is locked
   std::string vm_uid;
-  std::string vm_name;  // for the process name only
+  std::string vm_ns{};  // the namespace and the name are shown by the process, no more
+  std::string vm_name;
   std::int64_t cpus = 1;
   Bytes memory;
   std::string kernel_path;

@@ -46,8 +46,8 @@ bool is_half_made(const LinkRecord& link, std::string_view uid) {
   return link.view.kind == "bridge" && link.view.alias.empty() && !link.view.up && link.mac == bridge_mac(uid);
 }
 
-bool is_ours(const LinkRecord& link, std::string_view uid) {
-  return link.view.alias == link_alias(uid) || is_half_made(link, uid);
+bool is_ours(const LinkRecord& link, std::string_view uid, const std::string& instance) {
+  return owner_by_label(link.view.alias, instance) == uid || is_half_made(link, uid);
 }
 
 Result<Applied> set_address(RouteSocket& socket, const LinkRecord& link, Cidr wanted) {
@@ -86,9 +86,16 @@ Result<LinkRecord> just_made(RouteSocket& socket, std::string_view name) {
   return *std::move(link);
 }
 
-LinkChange bridge_repairs(const LinkRecord& bridge, const MakeBridge& step) {
+std::string label_of(const MakeBridge& step, const std::string& instance) {
+  return label_text({.uid = step.network_uid, .instance = instance, .of = step.of});
+}
+std::string label_of(const MakeTap& step, const std::string& instance) {
+  return label_text({.uid = step.vm_uid, .instance = instance, .of = step.of});
+}
+
+LinkChange bridge_repairs(const LinkRecord& bridge, const MakeBridge& step, const std::string& instance) {
   LinkChange change;
-  if (bridge.view.alias.empty()) change.alias = link_alias(step.network_uid);
+  if (bridge.view.alias.empty()) change.alias = label_of(step, instance);
   if (bridge.view.mtu != step.mtu) change.mtu = step.mtu;
   if (bridge.mac != bridge_mac(step.network_uid)) change.mac = bridge_mac(step.network_uid);
   change.plain_bridge = bridge.spanning_tree || bridge.forward_delay != 0;
@@ -96,29 +103,30 @@ LinkChange bridge_repairs(const LinkRecord& bridge, const MakeBridge& step) {
   return change;
 }
 
-Result<LinkRecord> new_bridge(RouteSocket& socket, const MakeBridge& step) {
+Result<LinkRecord> new_bridge(RouteSocket& socket, const MakeBridge& step, const std::string& instance) {
   const NewBridge wanted{.name = step.name, .mac = bridge_mac(step.network_uid), .mtu = step.mtu};
   BGR_CHECK(socket.change(create_bridge(wanted), fmt::format("making bridge {}", step.name)));
   BGR_TRY(auto bridge, just_made(socket, step.name));
-  BGR_CHECK(repair(socket, bridge, {.alias = link_alias(step.network_uid)}));
+  BGR_CHECK(repair(socket, bridge, {.alias = label_of(step, instance)}));
   keep_quiet(socket, index_of(bridge));
-  bridge.view.alias = link_alias(step.network_uid);
+  bridge.view.alias = label_of(step, instance);
   return bridge;
 }
 
-Result<LinkRecord> bridge_for_taps(RouteSocket& socket, const std::string& name) {
+Result<LinkRecord> bridge_for_taps(RouteSocket& socket, const std::string& name, const std::string& instance) {
   if (!is_link_name(name)) return fail(invalid(fmt::format("bridge name \"{}\" is not a link name", printable(name))));
   BGR_TRY(auto bridge, read_link(socket, name));
   if (!bridge) return fail(not_found(fmt::format("bridge {} does not exist", name)));
-  if (bridge->view.kind != "bridge" || !uid_of_alias(bridge->view.alias)) return fail(name_conflict(bridge->view));
+  if (bridge->view.kind != "bridge" || owner_by_label(bridge->view.alias, instance).empty())
+    return fail(name_conflict(bridge->view));
   return *std::move(bridge);
 }
 
 // The label comes before persistence: a crash at any point leaves either nothing or a tap that is labelled.
-Result<LinkRecord> new_tap(RouteSocket& socket, const MakeTap& step) {
+Result<LinkRecord> new_tap(RouteSocket& socket, const MakeTap& step, const std::string& instance) {
   BGR_TRY(auto device, TapDevice::create(step.name));
   BGR_TRY(auto tap, just_made(socket, step.name));
-  BGR_CHECK(repair(socket, tap, {.alias = link_alias(step.vm_uid), .mtu = step.mtu}));
+  BGR_CHECK(repair(socket, tap, {.alias = label_of(step, instance), .mtu = step.mtu}));
   keep_quiet(socket, index_of(tap));
   BGR_CHECK(device.keep());
   tap.view.mtu = step.mtu;
@@ -128,7 +136,7 @@ Result<LinkRecord> new_tap(RouteSocket& socket, const MakeTap& step) {
 Result<void> refuse_while_it_carries_taps(RouteSocket& socket, const LinkRecord& bridge) {
   BGR_TRY(const auto links, read_link_records(socket));
   const auto ours = std::ranges::count_if(links, [&](const LinkRecord& link) {
-    return link.master_index == index_of(bridge) && uid_of_alias(link.view.alias).has_value();
+    return link.master_index == index_of(bridge) && parse_label(link.view.alias).has_value();
   });
   if (ours == 0) return {};
   return fail({ErrorCode::Busy, fmt::format("bridge {} still carries {} tap(s) of virtual machines", bridge.view.name, ours), 0});
@@ -161,31 +169,31 @@ bool is_link_name(std::string_view name) {
          name.front() != '-';
 }
 
-Result<Applied> make_bridge(RouteSocket& socket, const MakeBridge& step) {
+Result<Applied> make_bridge(RouteSocket& socket, const MakeBridge& step, const std::string& instance) {
   BGR_CHECK(check_step(step.network_uid, step.name, step.mtu));
   const auto address = parse_cidr(step.address);
   if (!address) return fail(invalid(fmt::format("address \"{}\": expected like 10.1.2.1/24", printable(step.address))));
   BGR_TRY(auto bridge, read_link(socket, step.name));
   auto applied = Applied::Unchanged;
   if (!bridge) {
-    BGR_TRY(bridge, new_bridge(socket, step));
+    BGR_TRY(bridge, new_bridge(socket, step, instance));
     applied = Applied::Changed;
   }
-  if (bridge->view.kind != "bridge" || !is_ours(*bridge, step.network_uid)) return fail(name_conflict(bridge->view));
-  BGR_TRY(const auto repaired, repair(socket, *bridge, bridge_repairs(*bridge, step)));
+  if (bridge->view.kind != "bridge" || !is_ours(*bridge, step.network_uid, instance)) return fail(name_conflict(bridge->view));
+  BGR_TRY(const auto repaired, repair(socket, *bridge, bridge_repairs(*bridge, step, instance)));
   BGR_TRY(const auto addressed, set_address(socket, *bridge, *address));
   const bool changed = repaired == Applied::Changed || addressed == Applied::Changed;
   return changed ? Applied::Changed : applied;
 }
 
-Result<Applied> make_tap(RouteSocket& socket, const MakeTap& step) {
+Result<Applied> make_tap(RouteSocket& socket, const MakeTap& step, const std::string& instance) {
   BGR_CHECK(check_step(step.vm_uid, step.name, step.mtu));
   BGR_TRY(auto tap, read_link(socket, step.name));
-  if (tap && (tap->view.kind != "tun" || tap->view.alias != link_alias(step.vm_uid))) return fail(name_conflict(tap->view));
-  BGR_TRY(const auto bridge, bridge_for_taps(socket, step.bridge));
+  if (tap && (tap->view.kind != "tun" || !is_ours(*tap, step.vm_uid, instance))) return fail(name_conflict(tap->view));
+  BGR_TRY(const auto bridge, bridge_for_taps(socket, step.bridge, instance));
   auto applied = Applied::Unchanged;
   if (!tap) {
-    BGR_TRY(tap, new_tap(socket, step));
+    BGR_TRY(tap, new_tap(socket, step, instance));
     applied = Applied::Changed;
   }
   LinkChange change;
@@ -196,11 +204,11 @@ Result<Applied> make_tap(RouteSocket& socket, const MakeTap& step) {
   return repaired == Applied::Changed ? repaired : applied;
 }
 
-Result<Applied> remove_link(RouteSocket& socket, const RemoveLink& step) {
+Result<Applied> remove_link(RouteSocket& socket, const RemoveLink& step, const std::string& instance) {
   BGR_CHECK(check_step(step.owner_uid, step.name, kLeastMtu));
   BGR_TRY(const auto link, read_link(socket, step.name));
   if (!link) return Applied::Unchanged;
-  if (!is_ours(*link, step.owner_uid)) return fail(name_conflict(link->view));
+  if (!is_ours(*link, step.owner_uid, instance)) return fail(name_conflict(link->view));
   if (link->view.kind == "bridge") BGR_CHECK(refuse_while_it_carries_taps(socket, *link));
   BGR_CHECK(link->view.kind == "tun" ? delete_tap(socket, *link) : delete_by_index(socket, *link));
   return Applied::Changed;

@@ -2,6 +2,7 @@
 // The steps that change links, each: look, refuse what is not ours, change what differs.
 #pragma once
 
+#include <string>
 #include <string_view>
 
 #include "actuators/net/route_socket.hpp"
@@ -13,8 +14,9 @@ namespace banger::actuators::net {
 // 1..15 characters of [A-Za-z0-9._-], not "." or "..", not starting with '-': what we let near the kernel, which takes far more.
 bool is_link_name(std::string_view name);
 
-Result<Applied> make_bridge(RouteSocket& socket, const MakeBridge& step);
-Result<Applied> make_tap(RouteSocket& socket, const MakeTap& step);
-Result<Applied> remove_link(RouteSocket& socket, const RemoveLink& step);
+// instance: of this daemon (names.hpp); what another one labelled is as foreign as what nobody did.
+Result<Applied> make_bridge(RouteSocket& socket, const MakeBridge& step, const std::string& instance);
+Result<Applied> make_tap(RouteSocket& socket, const MakeTap& step, const std::string& instance);
+Result<Applied> remove_link(RouteSocket& socket, const RemoveLink& step, const std::string& instance);
 
 }  // namespace banger::actuators::net

@@ -46,7 +46,8 @@ TEST_CASE("a bridge is made labelled, addressed and up, and left alone when it i
   CHECK(link == LinkView{.name = step.name,
                          .index = link.index,
                          .kind = "bridge",
-                         .alias = link_alias(kNetworkUid),
+                         .alias = label_of(kNetworkUid),
+                         .owner = kNetworkUid,
                          .master = "",
                          .up = true,
                          .mtu = 1500,
@@ -129,7 +130,7 @@ TEST_CASE("a foreign bridge is never taken over, changed or removed") {
   CHECK(net->apply(thief).error().code == ErrorCode::Conflict);
   CHECK(net->apply(RemoveLink{.owner_uid = kOtherUid, .name = thief.name}).error().code == ErrorCode::Conflict);
   make_foreign_tap("tap0");
-  REQUIRE(socket.change(change_link(index_of(*net, "tap0"), {.alias = link_alias(kNetworkUid)}), "labelling"));
+  REQUIRE(socket.change(change_link(index_of(*net, "tap0"), {.alias = label_text({.uid = kNetworkUid})}), "labelling"));
   auto as_bridge = bridge_step();
   as_bridge.name = "tap0";
   CHECK(net->apply(as_bridge).error().code == ErrorCode::Conflict);
@@ -142,7 +143,7 @@ TEST_CASE("a bridge that a crash left without its label is finished, one with an
   const auto step = bridge_step();
   REQUIRE(socket.change(create_bridge({.name = step.name, .mac = parse_mac(mac_of(kNetworkUid, 0)).value()}), "half"));
   CHECK(net->apply(step) == Applied::Changed);
-  CHECK(link_of(*net, step.name).alias == link_alias(kNetworkUid));
+  CHECK(link_of(*net, step.name).alias == label_of(kNetworkUid));
 
   auto other = step;
   other.name = "bgbother";
@@ -169,7 +170,8 @@ TEST_CASE("a tap is made labelled, on its bridge and up, and left alone when it 
   CHECK(link == LinkView{.name = step.name,
                          .index = link.index,
                          .kind = "tun",
-                         .alias = link_alias(kVmUid),
+                         .alias = label_of(kVmUid),
+                         .owner = kVmUid,
                          .master = step.bridge,
                          .up = true,
                          .mtu = 1500,
@@ -209,9 +211,49 @@ TEST_CASE("a tap without label or with another one is never taken over, changed 
   CHECK(link_of(*net, step.name) == before);
 
   auto socket = open_socket();
-  REQUIRE(socket.change(change_link(static_cast<int>(before.index), {.alias = link_alias(kOtherUid)}), "labelling"));
+  REQUIRE(socket.change(change_link(static_cast<int>(before.index), {.alias = label_text({.uid = kOtherUid})}), "labelling"));
   CHECK(net->apply(step).error().code == ErrorCode::Conflict);
   CHECK(link_of(*net, step.name).master.empty());
+}
+
+TEST_CASE("what another daemon labelled is left as it is, what was labelled before labels told the daemon is ours and kept") {
+  if (skip_without_fresh_namespace()) return;
+  const auto net = open_net();
+  const auto step = tap_step();
+  const auto bridge = bridge_step();
+  REQUIRE(net->apply(bridge));
+  REQUIRE(net->apply(step));
+  auto socket = open_socket();
+  const auto label = [&](const std::string& name, const Label& text) {
+    REQUIRE(socket.change(change_link(index_of(*net, name), {.alias = label_text(text)}), "labelling"));
+  };
+  label(step.name, {kVmUid, kOtherInstance, kOf});
+  CHECK(link_of(*net, step.name).owner.empty());
+  CHECK(net->apply(step).error().code == ErrorCode::Conflict);
+  CHECK(net->apply(RemoveLink{.owner_uid = kVmUid, .name = step.name}).error().code == ErrorCode::Conflict);
+  label(step.name, {kVmUid, kInstance, api::ObjectKey{api::Kind::VirtualMachine, "default", "renamed"}});
+  CHECK(net->apply(step) == Applied::Unchanged);
+  label(step.name, {.uid = kVmUid});
+  CHECK(net->apply(step) == Applied::Unchanged);
+  CHECK(link_of(*net, step.name).alias == label_text({.uid = kVmUid}));
+  CHECK(link_of(*net, step.name).owner == kVmUid);
+
+  label(bridge.name, {kNetworkUid, kOtherInstance, {}});
+  CHECK(net->apply(bridge).error().code == ErrorCode::Conflict);
+  CHECK(net->apply(step).error().code == ErrorCode::Conflict);  // nor is a tap put on another daemon's bridge
+  label(bridge.name, {.uid = kNetworkUid});
+  CHECK(net->apply(bridge) == Applied::Unchanged);
+  CHECK(net->apply(RemoveLink{.owner_uid = kVmUid, .name = step.name}) == Applied::Changed);
+}
+
+TEST_CASE("the longest label fits a link") {
+  if (skip_without_fresh_namespace()) return;
+  const auto net = open_net();
+  auto step = bridge_step();
+  step.of = api::ObjectKey{api::Kind::Network, "", std::string(181, 'n')};
+  REQUIRE(net->apply(step));
+  CHECK(link_of(*net, step.name).alias.size() == kMaxLabel);
+  CHECK(link_of(*net, step.name).owner == kNetworkUid);
 }
 
 TEST_CASE("a tap that is not kept vanishes with its descriptor: no crash leaves an unlabelled one") {

@@ -30,8 +30,14 @@ void write_forwarding(std::string_view value) {
 
 NatView wanted_view() {
   const auto step = nat_step();
-  return {.table = step.table, .comment = nat_comment(step.network_uid), .bridge = step.bridge, .cidr = step.cidr};
+  return {.table = step.table,
+          .comment = label_of(step.network_uid),
+          .owner = step.network_uid,
+          .bridge = step.bridge,
+          .cidr = step.cidr};
 }
+
+bool anybody(const std::string&) { return true; }
 
 NatView altered_view() {
   auto view = wanted_view();
@@ -42,7 +48,7 @@ NatView altered_view() {
 
 WantedNat wanted_nat() {
   return {.table = nat_step().table,
-          .comment = nat_comment(kNetworkUid),
+          .comment = label_of(kNetworkUid),
           .bridge = nat_step().bridge,
           .cidr = parse_cidr(nat_step().cidr).value()};
 }
@@ -53,7 +59,9 @@ bool contains(const std::string& text, std::string_view part) { return text.find
 
 TEST_CASE("the wanted table reads as itself, and any change to it shows") {
   const auto table = table_of(wanted_nat());
-  CHECK(view_of(table) == wanted_view());
+  auto wanted = wanted_view();
+  wanted.owner.clear();  // whose label it is, is for the actuator to say
+  CHECK(view_of(table) == wanted);
   for (const auto* cidr : {"10.0.0.0/8", "172.16.0.0/12", "192.168.7.8/29", "10.1.2.3/32", "128.0.0.0/1"}) {
     auto other = wanted_nat();
     other.cidr = parse_cidr(cidr).value();
@@ -126,7 +134,7 @@ TEST_CASE("a table of our name without our label is left as it is") {
   const auto foreign = NftSocket::open().value();
   auto theirs = wanted_nat();
   theirs.comment = "somebody's";
-  REQUIRE(foreign->write(theirs));
+  REQUIRE(foreign->write(theirs, anybody));
   const auto before = nat_views(*net);
   const auto message = "NameConflict: nft table ip " + theirs.table + " exists and is not ours (comment \"somebody's\")";
   const auto written = net->apply(nat_step());
@@ -135,6 +143,38 @@ TEST_CASE("a table of our name without our label is left as it is") {
   CHECK(written.error().message == message);
   CHECK(net->apply(RemoveNat{.network_uid = kNetworkUid, .table = theirs.table}).error().message == message);
   CHECK(nat_views(*net) == before);
+}
+
+TEST_CASE("a table that another daemon labelled is left as it is, one labelled before labels told the daemon is ours and kept") {
+  if (skip_without_fresh_namespace()) return;
+  const auto net = open_net();
+  const auto foreign = NftSocket::open().value();
+  auto table = wanted_nat();
+  table.comment = label_text({kNetworkUid, kOtherInstance, kOf});
+  REQUIRE(foreign->write(table, anybody));
+  CHECK(nat_views(*net).at(0).owner.empty());
+  CHECK(net->apply(nat_step()).error().code == ErrorCode::Conflict);
+  CHECK(net->apply(RemoveNat{.network_uid = kNetworkUid, .table = table.table}).error().code == ErrorCode::Conflict);
+  REQUIRE(foreign->remove(table.table, anybody));
+
+  table.comment = label_text({.uid = kNetworkUid});
+  REQUIRE(foreign->write(table, anybody));
+  CHECK(net->apply(nat_step()).has_value());  // forwarding may have to be switched on; the table is left alone
+  CHECK(nat_views(*net).at(0).comment == table.comment);
+  CHECK(nat_views(*net).at(0).owner == kNetworkUid);
+  CHECK(net->apply(RemoveNat{.network_uid = kNetworkUid, .table = table.table}) == Applied::Changed);
+}
+
+TEST_CASE("the longest label fits a table, and nft shows it whole") {
+  if (skip_without_nft() || skip_without_fresh_namespace()) return;
+  const auto net = open_net();
+  auto step = nat_step();
+  step.of = api::ObjectKey{api::Kind::Network, "", std::string(181, 'n')};
+  const auto label = label_text({kNetworkUid, kInstance, step.of});
+  CHECK(label.size() == kMaxLabel);
+  REQUIRE(net->apply(step));
+  CHECK(nat_views(*net).at(0).comment == label);
+  CHECK(contains(nft({"list", "ruleset"}), label));
 }
 
 TEST_CASE("a step that names a table we would not give, or a range that is none, is refused") {
@@ -179,7 +219,7 @@ TEST_CASE("nft shows the table as a person would have written it") {
   const auto net = open_net();
   REQUIRE(net->apply(nat_step()));
   const auto bridge = nat_step().bridge;
-  CHECK(nft({"list", "ruleset"}) == "table ip " + nat_step().table + " {\n\tcomment \"" + nat_comment(kNetworkUid) +
+  CHECK(nft({"list", "ruleset"}) == "table ip " + nat_step().table + " {\n\tcomment \"" + label_of(kNetworkUid) +
                                         "\"\n"
                                         "\tchain postrouting {\n"
                                         "\t\ttype nat hook postrouting priority srcnat; policy accept;\n"
@@ -224,7 +264,7 @@ TEST_CASE("a flush or an edit with nft is seen and repaired, and other tables st
 TEST_CASE("what nft itself writes in our form counts as ours only with our label") {
   if (skip_without_nft() || skip_without_fresh_namespace()) return;
   const auto net = open_net();
-  nft({"add table ip " + nat_step().table + " { comment \"" + nat_comment(kNetworkUid) + "\"; }"});
+  nft({"add table ip " + nat_step().table + " { comment \"" + label_of(kNetworkUid) + "\"; }"});
   CHECK(nat_views(*net) == std::vector<NatView>{altered_view()});
   CHECK(net->apply(nat_step()) == Applied::Changed);
   nft({"delete", "table", "ip", nat_step().table});

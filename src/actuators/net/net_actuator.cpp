@@ -55,6 +55,7 @@ Result<Applied> enable_forwarding() {
 }  // namespace
 
 struct NetActuator::State {
+  std::string instance;
   std::unique_ptr<RouteSockets> routes;
   std::unique_ptr<NftSocket> nft;
   std::unique_ptr<Watcher> watcher;  // last, so that it stops first
@@ -63,8 +64,9 @@ struct NetActuator::State {
 NetActuator::NetActuator(std::unique_ptr<State> state) : state_(std::move(state)) {}
 NetActuator::~NetActuator() = default;
 
-Result<std::unique_ptr<NetActuator>> NetActuator::open() {
+Result<std::unique_ptr<NetActuator>> NetActuator::open(std::string instance) {
   auto state = std::make_unique<State>();
+  state->instance = std::move(instance);
   BGR_TRY(state->routes, RouteSockets::open(kRouteSockets));
   BGR_TRY(state->nft, NftSocket::open());
   return std::unique_ptr<NetActuator>(new NetActuator(std::move(state)));
@@ -72,17 +74,17 @@ Result<std::unique_ptr<NetActuator>> NetActuator::open() {
 
 Result<Applied> NetActuator::apply(const MakeBridge& step) {
   Lease socket(*state_->routes);
-  return make_bridge(*socket, step);
+  return make_bridge(*socket, step, state_->instance);
 }
 
 Result<Applied> NetActuator::apply(const MakeTap& step) {
   Lease socket(*state_->routes);
-  return make_tap(*socket, step);
+  return make_tap(*socket, step, state_->instance);
 }
 
 Result<Applied> NetActuator::apply(const RemoveLink& step) {
   Lease socket(*state_->routes);
-  return remove_link(*socket, step);
+  return remove_link(*socket, step, state_->instance);
 }
 
 Result<Applied> NetActuator::apply(const WriteNat& step) {
@@ -92,26 +94,37 @@ Result<Applied> NetActuator::apply(const WriteNat& step) {
   if (!cidr || cidr->prefix == 0)
     return fail(invalid(fmt::format("cidr \"{}\": expected like 10.1.2.0/24", printable(step.cidr))));
   BGR_TRY(const auto written,
-          state_->nft->write(
-              {.table = step.table, .comment = nat_comment(step.network_uid), .bridge = step.bridge, .cidr = network_of(*cidr)}));
+          state_->nft->write({.table = step.table,
+                              .comment = label_text({.uid = step.network_uid, .instance = state_->instance, .of = step.of}),
+                              .bridge = step.bridge,
+                              .cidr = network_of(*cidr)},
+                             owned_by(step.network_uid)));
   BGR_TRY(const auto enabled, enable_forwarding());
   return enabled == Applied::Changed ? enabled : written;
 }
 
+std::function<bool(const std::string&)> NetActuator::owned_by(const std::string& uid) const {
+  return [uid, &instance = state_->instance](const std::string& comment) { return owner_by_label(comment, instance) == uid; };
+}
+
 Result<Applied> NetActuator::apply(const RemoveNat& step) {
   BGR_CHECK(check_table(step.network_uid, step.table));
-  return state_->nft->remove(step.table, nat_comment(step.network_uid));
+  return state_->nft->remove(step.table, owned_by(step.network_uid));
 }
 
 Result<std::vector<LinkView>> NetActuator::links() {
   Lease socket(*state_->routes);
-  return read_link_views(*socket);
+  BGR_TRY(auto views, read_link_views(*socket));
+  for (auto& view : views) view.owner = owner_by_label(view.alias, state_->instance);
+  return views;
 }
 
 Result<std::optional<LinkView>> NetActuator::link(const std::string& name) {
   if (!is_link_name(name)) return fail(invalid(fmt::format("\"{}\" is not a link name", printable(name))));
   Lease socket(*state_->routes);
-  return read_link_view(*socket, name);
+  BGR_TRY(auto view, read_link_view(*socket, name));
+  if (view) view->owner = owner_by_label(view->alias, state_->instance);
+  return view;
 }
 
 Result<std::vector<RouteView>> NetActuator::routes() {
@@ -123,7 +136,10 @@ Result<std::vector<NatView>> NetActuator::nat_tables() {
   BGR_TRY(const auto tables, state_->nft->tables());
   std::vector<NatView> views;
   views.reserve(tables.size());
-  for (const auto& table : tables) views.push_back(view_of(table));
+  for (const auto& table : tables) {
+    views.push_back(view_of(table));
+    views.back().owner = owner_by_label(table.comment, state_->instance);
+  }
   return views;
 }
 

@@ -19,10 +19,11 @@ namespace banger::actuators::net {
 //
 // Every step looks first and answers Unchanged when nothing had to be done. An object of the right name without our label is left
 // as it is: Conflict, "NameConflict: …". Names that this program would not give (other than [A-Za-z0-9._-], too long) are Invalid
-// before anything is sent.
+// before anything is sent. Labels are written with this daemon's instance, and one that tells of another instance is no label of
+// ours.
 class NetActuator {
  public:
-  static Result<std::unique_ptr<NetActuator>> open();
+  static Result<std::unique_ptr<NetActuator>> open(std::string instance);
   NetActuator(const NetActuator&) = delete;
   NetActuator& operator=(const NetActuator&) = delete;
   ~NetActuator();
@@ -54,6 +55,7 @@ class NetActuator {
 
  private:
   struct State;
+  [[nodiscard]] std::function<bool(const std::string& comment)> owned_by(const std::string& uid) const;
   explicit NetActuator(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 };

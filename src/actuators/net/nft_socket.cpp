@@ -141,11 +141,11 @@ Result<std::vector<NatTable>> NftSocket::tables() {
   return std::move(seen.tables);
 }
 
-Result<Applied> NftSocket::write(const WantedNat& wanted) {
+Result<Applied> NftSocket::write(const WantedNat& wanted, const IsOurs& is_ours) {
   const std::scoped_lock lock(mutex_);
   BGR_TRY(const auto seen, look());
   const auto* there = find(seen.tables, wanted.table);
-  if (there != nullptr && there->comment != wanted.comment) return fail(name_conflict(*there));
+  if (there != nullptr && !is_ours(there->comment)) return fail(name_conflict(*there));
   if (there != nullptr) {
     const auto view = view_of(*there);
     if (view.bridge == wanted.bridge && view.cidr == to_string(network_of(wanted.cidr))) return Applied::Unchanged;
@@ -155,12 +155,12 @@ Result<Applied> NftSocket::write(const WantedNat& wanted) {
   return Applied::Changed;
 }
 
-Result<Applied> NftSocket::remove(const std::string& table, const std::string& comment) {
+Result<Applied> NftSocket::remove(const std::string& table, const IsOurs& is_ours) {
   const std::scoped_lock lock(mutex_);
   BGR_TRY(const auto seen, look());
   const auto* there = find(seen.tables, table);
   if (there == nullptr) return Applied::Unchanged;
-  if (there->comment != comment) return fail(name_conflict(*there));
+  if (!is_ours(there->comment)) return fail(name_conflict(*there));
   BGR_CHECK(commit(delete_batch(table, seen.generation), fmt::format("removing nft table ip {}", table)));
   return Applied::Changed;
 }

@@ -23,8 +23,10 @@ class NftSocket {
   static Result<std::unique_ptr<NftSocket>> open();
 
   Result<std::vector<NatTable>> tables();  // ours by name; consistent with each other or Busy
-  Result<Applied> write(const WantedNat& wanted);
-  Result<Applied> remove(const std::string& table, const std::string& comment);
+  // A table of this name whose comment is_ours denies is left as it is: Conflict.
+  using IsOurs = std::function<bool(const std::string& comment)>;
+  Result<Applied> write(const WantedNat& wanted, const IsOurs& is_ours);
+  Result<Applied> remove(const std::string& table, const IsOurs& is_ours);
 
  private:
   struct Close {

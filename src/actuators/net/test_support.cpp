@@ -33,19 +33,24 @@ bool skip_without_nft() {
   return true;
 }
 
+std::string label_of(const std::string& uid) { return label_text({.uid = uid, .instance = kInstance, .of = kOf}); }
+
 MakeBridge bridge_step() {
-  return {.network_uid = kNetworkUid, .name = bridge_name(kNetworkUid), .address = "10.9.0.1/24", .mtu = 1500};
+  return {.network_uid = kNetworkUid, .name = bridge_name(kNetworkUid), .address = "10.9.0.1/24", .mtu = 1500, .of = kOf};
 }
-MakeTap tap_step() { return {.vm_uid = kVmUid, .name = tap_name(kVmUid, 0), .bridge = bridge_name(kNetworkUid), .mtu = 1500}; }
+MakeTap tap_step() {
+  return {.vm_uid = kVmUid, .name = tap_name(kVmUid, 0), .bridge = bridge_name(kNetworkUid), .mtu = 1500, .of = kOf};
+}
 WriteNat nat_step() {
   return {.network_uid = kNetworkUid,
           .table = nat_table_name(kNetworkUid),
           .bridge = bridge_name(kNetworkUid),
-          .cidr = "10.9.0.0/24"};
+          .cidr = "10.9.0.0/24",
+          .of = kOf};
 }
 
 std::unique_ptr<NetActuator> open_net() {
-  auto net = NetActuator::open();
+  auto net = NetActuator::open(kInstance);
   REQUIRE_MESSAGE(net, net.error().message);
   return *std::move(net);
 }

@@ -22,6 +22,12 @@ inline const std::string kNetworkUid = "0b5e6f6a-1111-4222-8333-444455556666";
 inline const std::string kVmUid = "1b5e6f6a-1111-4222-8333-444455556666";
 inline const std::string kOtherUid = "2c5e6f6a-1111-4222-8333-444455556666";
 
+inline const std::string kInstance = "0123abcd";  // of the actuator under test
+inline const api::ObjectKey kOf{api::Kind::VirtualMachine, "default", "web"};
+inline const std::string kOtherInstance = "89abcdef";  // of another daemon on the same machine
+
+std::string label_of(const std::string& uid);  // as the actuator under test writes it
+
 MakeBridge bridge_step();
 MakeTap tap_step();
 WriteNat nat_step();

@@ -24,6 +24,9 @@ namespace {
 constexpr int kReceiveBytes = 4 << 20;
 constexpr std::size_t kBufferBytes = 64U << 10U;
 
+// Another daemon's too: it wakes nobody here.
+std::string labelled_uid(std::string_view text) { return parse_label(text).value_or(Label{}).uid; }
+
 bool has_our_prefix(std::string_view name) { return name.starts_with("bgr") || name.starts_with("bgb"); }
 
 Result<UniqueFd> subscribe(int protocol, std::initializer_list<int> groups) {
@@ -64,9 +67,9 @@ void drain(const UniqueFd& fd, std::vector<char>& buffer, Visit visit, Overflow 
 }  // namespace
 
 void HintFilter::learn(const std::vector<LinkRecord>& links, const std::vector<NatTable>& tables) {
-  for (const auto& link : links) links_[static_cast<int>(link.view.index)] = uid_of_alias(link.view.alias).value_or("");
+  for (const auto& link : links) links_[static_cast<int>(link.view.index)] = labelled_uid(link.view.alias);
   for (const auto& table : tables) {
-    if (auto uid = uid_of_alias(table.comment)) tables_[table.name] = *std::move(uid);
+    if (auto uid = labelled_uid(table.comment); !uid.empty()) tables_[table.name] = std::move(uid);
   }
 }
 
@@ -77,7 +80,7 @@ std::optional<std::string> HintFilter::on_link(const LinkRecord& link, bool dele
   if (link.family == AF_BRIDGE) {  // about a port of a bridge; such messages carry no alias
     return before.empty() ? std::nullopt : std::optional(before);
   }
-  auto now = uid_of_alias(link.view.alias).value_or("");
+  auto now = labelled_uid(link.view.alias);
   if (deleted) {
     if (known != links_.end()) links_.erase(known);
     return now.empty() ? before : now;
@@ -103,7 +106,7 @@ std::optional<std::string> HintFilter::on_route_message(const nlmsghdr& header) 
 std::optional<std::string> HintFilter::on_nft_message(const nlmsghdr& header) {
   const auto event = decode_nat_event(header);
   if (!event.table.starts_with("banger-")) return std::nullopt;
-  if (auto uid = uid_of_alias(event.comment)) return tables_[event.table] = *std::move(uid);
+  if (auto uid = labelled_uid(event.comment); !uid.empty()) return tables_[event.table] = std::move(uid);
   const auto owner = tables_.find(event.table);
   return owner == tables_.end() ? std::string() : owner->second;
 }

@@ -48,8 +48,7 @@ Result<HostView> SimHost::observe_all(const std::vector<NetworkQuery>& networks)
   std::set<std::string> uids;
   for (const auto& [uid, vm] : vms_) uids.insert(uid);
   for (const auto& [name, link] : links_) {
-    const auto uid = uid_of_alias(link.alias);
-    if (uid && link.kind == "tun") uids.insert(*uid);
+    if (!link.owner.empty() && link.kind == "tun") uids.insert(link.owner);
   }
   for (const auto& uid : uids) host.vms.emplace(uid, view_of(uid, 0, false));
   for (const auto& query : networks) host.networks.emplace(query.uid, network_view(query));
@@ -109,7 +108,7 @@ VmView SimHost::view_of(const std::string& uid, std::size_t nic_count, bool ask_
   view.boot_id = fmt::format("00000000-0000-4000-8000-{:012}", boots_);
   view.jobs = jobs_of(uid);
   for (const auto& [name, link] : links_) {
-    const bool ours = link.kind == "tun" && link.alias == link_alias(uid);
+    const bool ours = link.kind == "tun" && link.owner == uid;
     bool by_name = false;
     for (std::size_t nic = 0; nic < nic_count; ++nic) by_name = by_name || name == tap_name(uid, nic);
     if (ours || by_name) view.links.push_back(link);
@@ -143,8 +142,8 @@ VmView SimHost::view_of(const std::string& uid, std::size_t nic_count, bool ask_
 NetworkView SimHost::network_view(const NetworkQuery& query) const {
   NetworkView view{.uid = query.uid, .routes = routes_, .forwarding = forwarding_, .host_nameservers = {"192.0.2.53"}};
   for (const auto& [name, link] : links_) {
-    if (name == query.bridge || link.alias == link_alias(query.uid)) view.links.push_back(link);
-    if (!uid_of_alias(link.alias)) view.foreign_links.push_back(name);
+    if (name == query.bridge || link.owner == query.uid) view.links.push_back(link);
+    if (link.owner.empty()) view.foreign_links.push_back(name);
     // The kernel has a connected route for each address of a link that is up.
     for (const auto& address : link.addresses) {
       if (const auto cidr = parse_cidr(address)) view.routes.push_back({.destination = network_of(*cidr), .link = name});

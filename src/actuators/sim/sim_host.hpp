@@ -153,7 +153,10 @@ class SimHost final : public Host {
   Result<std::string> work(const ProbeSsh& job);
   void hint(const std::vector<std::string>& uids);
 
+  std::string label_of(const std::string& uid, const std::optional<api::ObjectKey>& of) const;
+
   const Layout layout_;
+  const std::string instance_ = instance_id(layout_.state_dir);
   Clock& clock_;
   mutable std::mutex mutex_;
   std::function<void(const std::string&)> on_hint_;

@@ -104,7 +104,7 @@ TEST_CASE_FIXTURE(Fixture, "a held kill leaves the VMM until it is reaped") {
 
 TEST_CASE_FIXTURE(Fixture, "foreign links and tables answer Conflict and stay as they are") {
   host.add_link({.name = tap_name(kVm, 0), .kind = "tun", .alias = ""});
-  host.add_link({.name = "br", .kind = "bridge", .alias = link_alias(kOther)});
+  host.add_link({.name = "br", .kind = "bridge", .alias = label_text({.uid = kOther})});
   host.add_nat({.table = nat_table_name(kNetwork), .comment = "mine"});
   const auto links = host.links();
   for (const Step& step :

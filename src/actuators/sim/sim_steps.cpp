@@ -83,9 +83,13 @@ Result<Applied> SimHost::run(const RemoveKernelDirectory& step) {
 Result<LinkView*> SimHost::own_link(const std::string& name, const std::string& owner_uid) {
   const auto found = links_.find(name);
   if (found == links_.end()) return nullptr;
-  if (found->second.alias != link_alias(owner_uid))
+  if (found->second.owner != owner_uid)
     return fail(conflict(fmt::format("NameConflict: the link {} is not ours (alias \"{}\")", name, found->second.alias)));
   return &found->second;
+}
+
+std::string SimHost::label_of(const std::string& uid, const std::optional<api::ObjectKey>& of) const {
+  return label_text({.uid = uid, .instance = instance_, .of = of});
 }
 
 Result<Applied> SimHost::run(const MakeBridge& step) {
@@ -93,7 +97,8 @@ Result<Applied> SimHost::run(const MakeBridge& step) {
   LinkView wanted{.name = step.name,
                   .index = link ? link->index : next_index_,
                   .kind = "bridge",
-                  .alias = link_alias(step.network_uid),
+                  .alias = link ? link->alias : label_of(step.network_uid, step.of),
+                  .owner = step.network_uid,
                   .master = "",
                   .up = true,
                   .mtu = step.mtu,
@@ -112,7 +117,8 @@ Result<Applied> SimHost::run(const MakeTap& step) {
   LinkView wanted{.name = step.name,
                   .index = link ? link->index : next_index_,
                   .kind = "tun",
-                  .alias = link_alias(step.vm_uid),
+                  .alias = link ? link->alias : label_of(step.vm_uid, step.of),
+                  .owner = step.vm_uid,
                   .master = step.bridge,
                   .up = true,
                   .mtu = step.mtu,
@@ -139,19 +145,23 @@ Result<Applied> SimHost::run(const RemoveLink& step) {
 
 Result<Applied> SimHost::run(const WriteNat& step) {
   const auto found = nats_.find(step.table);
-  const NatView wanted{.table = step.table, .comment = nat_comment(step.network_uid), .bridge = step.bridge, .cidr = step.cidr};
-  if (found != nats_.end() && found->second.comment != wanted.comment)
+  if (found != nats_.end() && found->second.owner != step.network_uid)
     return fail(conflict(fmt::format("NameConflict: the nft table {} is not ours", step.table)));
-  if (found != nats_.end() && found->second == wanted && forwarding_) return Applied::Unchanged;
+  const bool written = found != nats_.end() && found->second.bridge == step.bridge && found->second.cidr == step.cidr;
+  if (written && forwarding_) return Applied::Unchanged;
   forwarding_ = true;
-  nats_[step.table] = wanted;
+  nats_[step.table] = {.table = step.table,
+                       .comment = label_of(step.network_uid, step.of),
+                       .owner = step.network_uid,
+                       .bridge = step.bridge,
+                       .cidr = step.cidr};
   return Applied::Changed;
 }
 
 Result<Applied> SimHost::run(const RemoveNat& step) {
   const auto found = nats_.find(step.table);
   if (found == nats_.end()) return Applied::Unchanged;
-  if (found->second.comment != nat_comment(step.network_uid))
+  if (found->second.owner != step.network_uid)
     return fail(conflict(fmt::format("NameConflict: the nft table {} is not ours", step.table)));
   nats_.erase(found);
   return Applied::Changed;

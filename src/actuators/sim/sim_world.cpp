@@ -23,6 +23,7 @@ void SimHost::add_link(LinkView link) {
   const std::lock_guard lock(mutex_);
   if (link.index == 0) link.index = next_index_++;
   const std::string name = link.name;
+  link.owner = owner_by_label(link.alias, instance_);
   links_[name] = std::move(link);
 }
 void SimHost::remove_link(const std::string& name) {
@@ -31,7 +32,7 @@ void SimHost::remove_link(const std::string& name) {
     const std::lock_guard lock(mutex_);
     const auto found = links_.find(name);
     if (found == links_.end()) return;
-    owner = uid_of_alias(found->second.alias).value_or("");
+    owner = found->second.owner;
     for (auto& [other_name, other] : links_) {
       if (other.master == name) other.master.clear();
     }
@@ -46,6 +47,7 @@ void SimHost::add_route(RouteView route) {
 void SimHost::add_nat(NatView nat) {
   const std::lock_guard lock(mutex_);
   const std::string table = nat.table;
+  nat.owner = owner_by_label(nat.comment, instance_);
   nats_[table] = std::move(nat);
 }
 void SimHost::flush_nat() {
@@ -93,7 +95,7 @@ void SimHost::reboot_host() {
   ++boots_;
   jobs_.clear();
   nats_.clear();
-  std::erase_if(links_, [](const auto& entry) { return uid_of_alias(entry.second.alias).has_value(); });
+  std::erase_if(links_, [](const auto& entry) { return !entry.second.owner.empty(); });
   forwarding_ = false;
   for (auto& [uid, vm] : vms_) {
     vm.run_directory = vm.cgroup = vm.killed = false;
@@ -225,7 +227,7 @@ std::vector<std::string> SimHost::leftovers() const {
     for (const auto& job : jobs_of(uid)) found.push_back(fmt::format("job {} of {}", job.key.name, uid));
   }
   for (const auto& [name, link] : links_) {
-    if (link.kind == "tun" && uid_of_alias(link.alias)) found.push_back("tap " + name);
+    if (link.kind == "tun" && !link.owner.empty()) found.push_back("tap " + name);
   }
   return found;
 }

@@ -111,10 +111,12 @@ Result<std::vector<std::string>> qemu_command(const LaunchVmm& step, const QemuH
                                     command_line.size(), kMaxCommandLine)));
   }
   const bool tcg = host.accelerator.name == "tcg";
-  const auto process = fmt::format("banger-{}", is_name(step.vm_name) ? step.vm_name : short_id(step.vm_uid));
+  const bool named = is_name(step.vm_name) && (step.vm_ns.empty() || is_name(step.vm_ns));
+  const auto process = fmt::format("banger-{}", named ? step.vm_name : short_id(step.vm_uid));
+  const auto shown = named ? fmt::format("{}/{}", step.vm_ns, step.vm_name) : short_id(step.vm_uid);
   std::vector<std::string> argv{host.qemu_path,
                                 "-name",
-                                fmt::format("banger-{},process={}", short_id(step.vm_uid), process.substr(0, 15)),
+                                fmt::format("{},process={}", shown, process.substr(0, 15)),
                                 "-uuid",
                                 step.vm_uid,
                                 "-nodefaults",

@@ -15,6 +15,7 @@ const std::string kUid = "0f5b1c2a-8d3e-4f60-9a1b-2c3d4e5f6071";
 
 LaunchVmm web() {
   return {.vm_uid = kUid,
+          .vm_ns = "default",
           .vm_name = "web",
           .cpus = 2,
           .memory = mib(256),
@@ -41,7 +42,7 @@ TEST_CASE("the command line under TCG") {
   REQUIRE(argv);
   CHECK(join(*argv, "\n") == R"(/usr/bin/qemu-system-x86_64
 -name
-banger-b5nrykunhz,process=banger-web
+default/web,process=banger-web
 -uuid
 0f5b1c2a-8d3e-4f60-9a1b-2c3d4e5f6071
 -nodefaults
@@ -107,9 +108,9 @@ TEST_CASE("under KVM the guest gets the host's processor and measures its clock 
 TEST_CASE("a VM's long name is cut for the process, a strange one does not reach the command line") {
   auto step = web();
   step.vm_name = "a-very-long-name-of-a-machine";
-  CHECK((*qemu_command(step, host("tcg")))[2] == "banger-b5nrykunhz,process=banger-a-very-l");
+  CHECK((*qemu_command(step, host("tcg")))[2] == "default/a-very-long-name-of-a-machine,process=banger-a-very-l");
   step.vm_name = "x,process=init";
-  CHECK((*qemu_command(step, host("tcg")))[2] == "banger-b5nrykunhz,process=banger-b5nrykun");
+  CHECK((*qemu_command(step, host("tcg")))[2] == "b5nrykunhz,process=banger-b5nrykun");
 }
 
 TEST_CASE("what the machine cannot have is refused in a sentence") {

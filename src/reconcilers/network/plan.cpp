@@ -30,7 +30,7 @@ const actuators::LinkView* link_named(const Observed& observed, const std::strin
   return found == observed.host.links.end() ? nullptr : &*found;
 }
 
-bool is_ours(const actuators::LinkView& link, const std::string& uid) { return link.alias == actuators::link_alias(uid); }
+bool is_ours(const actuators::LinkView& link, const std::string& uid) { return link.owner == uid; }
 
 // Routes to everywhere overlap with everything and say nothing; those through our own links are ours.
 const actuators::RouteView* overlapping_route(const Observed& observed, Cidr cidr) {
@@ -101,7 +101,7 @@ Plan plan_deletion(const api::Object& object, const Observed& observed) {
     return plan;
   }
   const auto& uid = object.meta.uid;
-  if (observed.host.nat && observed.host.nat->comment == actuators::nat_comment(uid))
+  if (observed.host.nat && observed.host.nat->owner == uid)
     plan.steps.push_back({.name = "Nat", .step = actuators::RemoveNat{uid, observed.host.nat->table}, .undo = {}});
   for (const auto& link : observed.host.links) {
     if (is_ours(link, uid)) plan.steps.push_back({.name = "Bridge", .step = actuators::RemoveLink{uid, link.name}, .undo = {}});
@@ -122,7 +122,7 @@ std::string name_conflict(const api::Object& object, const Observed& observed, c
     return fmt::format("the link {} exists and is not ours ({}); it is left as it is", bridge,
                        link->alias.empty() ? "it has no label" : "its label is \"" + printable(link->alias) + "\"");
   const bool wants_nat = std::get<api::Network>(object.body).spec.nat == api::NatMode::Enabled;
-  if (wants_nat && observed.host.nat && observed.host.nat->comment != actuators::nat_comment(object.meta.uid))
+  if (wants_nat && observed.host.nat && observed.host.nat->owner != object.meta.uid)
     return fmt::format("the nft table {} exists and is not ours; it is left as it is", observed.host.nat->table);
   return {};
 }
@@ -136,26 +136,32 @@ void plan_bridge(Plan& plan, const api::Object& object, const Observed& observed
   }
   const auto* link = link_named(observed, plan.bridge);
   if (link != nullptr && link->up && link->mtu == spec.mtu && link->addresses == std::vector{address}) return;
-  plan.steps.push_back(
-      {.name = "Bridge",
-       .step = actuators::MakeBridge{.network_uid = object.meta.uid, .name = plan.bridge, .address = address, .mtu = spec.mtu},
-       .undo = {}});
+  plan.steps.push_back({.name = "Bridge",
+                        .step = actuators::MakeBridge{.network_uid = object.meta.uid,
+                                                      .name = plan.bridge,
+                                                      .address = address,
+                                                      .mtu = spec.mtu,
+                                                      .of = api::key_of(object)},
+                        .undo = {}});
 }
 
 void plan_nat(Plan& plan, const api::Object& object, const Observed& observed) {
   const auto& spec = std::get<api::Network>(object.body).spec;
   const auto table = actuators::nat_table_name(object.meta.uid);
   const auto& nat = observed.host.nat;
-  const bool ours = nat && nat->comment == actuators::nat_comment(object.meta.uid);
+  const bool ours = nat && nat->owner == object.meta.uid;
   if (spec.nat == api::NatMode::Disabled) {
     if (ours) plan.steps.push_back({.name = "Nat", .step = actuators::RemoveNat{object.meta.uid, table}, .undo = {}});
     return;
   }
   if (ours && nat->bridge == plan.bridge && nat->cidr == plan.cidr && observed.host.forwarding) return;
-  plan.steps.push_back(
-      {.name = "Nat",
-       .step = actuators::WriteNat{.network_uid = object.meta.uid, .table = table, .bridge = plan.bridge, .cidr = plan.cidr},
-       .undo = {}});
+  plan.steps.push_back({.name = "Nat",
+                        .step = actuators::WriteNat{.network_uid = object.meta.uid,
+                                                    .table = table,
+                                                    .bridge = plan.bridge,
+                                                    .cidr = plan.cidr,
+                                                    .of = api::key_of(object)},
+                        .undo = {}});
 }
 
 // Everything is chosen and recorded: make it, or find it made.

@@ -22,7 +22,7 @@ api::KernelObjectStatus bridge_of(const api::Object& network, const Observed& ob
                               .detail = ""};
   const auto link = std::ranges::find(observed.host.links, plan.bridge, &actuators::LinkView::name);
   if (link == observed.host.links.end()) return row;
-  const bool ours = link->alias == actuators::link_alias(network.meta.uid);
+  const bool ours = link->owner == network.meta.uid;
   row.observed = ours ? "present" : "foreign";
   row.detail = !ours ? kNotOurs
                      : fmt::format("{}, {}, mtu {}", link->up ? "up" : "down",
@@ -40,7 +40,7 @@ api::KernelObjectStatus nat_of(const api::Object& network, const Observed& obser
                               .detail = ""};
   const auto& nat = observed.host.nat;
   if (!nat) return row;
-  const bool ours = nat->comment == actuators::nat_comment(uid);
+  const bool ours = nat->owner == uid;
   row.observed = ours ? "present" : "foreign";
   row.detail = !ours                                      ? kNotOurs
                : nat->bridge.empty() || nat->cidr.empty() ? "its rules are not as bangerd writes them"

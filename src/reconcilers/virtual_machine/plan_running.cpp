@@ -127,7 +127,8 @@ void plan_tap_repairs(Plan& plan, const Situation& at) {
     if (tap->up && tap->master == network.bridge && tap->mtu == network.mtu) continue;
     plan.steps.push_back(
         step("Repair/" + nic.tap,
-             actuators::MakeTap{.vm_uid = at.uid, .name = nic.tap, .bridge = network.bridge, .mtu = network.mtu}));
+             actuators::MakeTap{
+                 .vm_uid = at.uid, .name = nic.tap, .bridge = network.bridge, .mtu = network.mtu, .of = api::key_of(at.object)}));
     plan.look_again = kAtOnce;
   }
 }

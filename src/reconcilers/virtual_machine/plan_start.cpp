@@ -227,10 +227,13 @@ void plan_initrd_and_taps(Plan& plan, const Situation& at, const std::vector<act
     const auto& network = at.observed.networks.at(nics[i].network);
     const auto* tap = own_tap(at, nics[i].tap);
     if (tap != nullptr && tap->up && tap->master == network.bridge && tap->mtu == network.mtu) continue;
-    plan.steps.push_back(
-        {.name = fmt::format("Tap/{}", i),
-         .step = actuators::MakeTap{.vm_uid = at.uid, .name = nics[i].tap, .bridge = network.bridge, .mtu = network.mtu},
-         .undo = {actuators::RemoveLink{at.uid, nics[i].tap}}});
+    plan.steps.push_back({.name = fmt::format("Tap/{}", i),
+                          .step = actuators::MakeTap{.vm_uid = at.uid,
+                                                     .name = nics[i].tap,
+                                                     .bridge = network.bridge,
+                                                     .mtu = network.mtu,
+                                                     .of = api::key_of(at.object)},
+                          .undo = {actuators::RemoveLink{at.uid, nics[i].tap}}});
   }
 }
 
@@ -258,6 +261,7 @@ actuators::Sidecar launch_record(const Situation& at, actuators::Sidecar next) {
 
 actuators::LaunchVmm launch_of(const Situation& at, const std::vector<actuators::NicRecord>& nics) {
   actuators::LaunchVmm launch{.vm_uid = at.uid,
+                              .vm_ns = at.object.meta.ns,
                               .vm_name = at.object.meta.name,
                               .cpus = at.spec.cpus,
                               .memory = at.spec.memory,

@@ -40,9 +40,8 @@ const actuators::JobView* find_job(const Situation& at, std::string_view name) {
 }
 
 const actuators::LinkView* own_tap(const Situation& at, std::string_view name) {
-  const auto uid = [](const actuators::LinkView& link) { return actuators::uid_of_alias(link.alias); };
   const auto found =
-      std::ranges::find_if(at.host.links, [&](const auto& link) { return link.name == name && uid(link) == at.uid; });
+      std::ranges::find_if(at.host.links, [&](const auto& link) { return link.name == name && link.owner == at.uid; });
   return found == at.host.links.end() ? nullptr : &*found;
 }
 
@@ -52,8 +51,7 @@ const actuators::DiskView* find_disk(const Situation& at, std::string_view name)
 }
 
 const actuators::LinkView* foreign_tap(const Situation& at) {
-  const auto found =
-      std::ranges::find_if(at.host.links, [&](const auto& link) { return actuators::uid_of_alias(link.alias) != at.uid; });
+  const auto found = std::ranges::find_if(at.host.links, [&](const auto& link) { return link.owner != at.uid; });
   return found == at.host.links.end() ? nullptr : &*found;
 }
 
