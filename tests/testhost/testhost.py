@@ -175,7 +175,7 @@ class TestHost:
             *whole, unread[name] = (unread[name] + data).split(b"\n")
             for raw in whole:
                 if name == "console":
-                    self.console = [*self.console[-99:], raw.rstrip(b"\r")]
+                    self.console = [*self.console[-399:], raw.rstrip(b"\r")]
                 elif name == "output":
                     lines.append(raw.decode(errors="replace"))
                     if on_line:
@@ -214,8 +214,9 @@ class TestHost:
         return b""
 
     def last_console(self, count: int = 60) -> str:
-        text = [re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1bc", "", line.decode(errors="replace")) for line in self.console[-count:]]
-        return "\n".join(["--- end of the test host's console", *text, "---"])
+        text = [re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1bc", "", line.decode(errors="replace")) for line in self.console]
+        wanted = [line for line in text if not re.match(r"\[ *[\d.]+\]  \? ", line)]  # guesses of a stack trace
+        return "\n".join(["--- end of the test host's console", *wanted[-count:], "---"])
 
 
 def main() -> int:
