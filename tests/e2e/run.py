@@ -15,6 +15,7 @@ import time
 import urllib.request
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import crash_sweep  # noqa: E402
 import guest_life  # noqa: E402
 import hard_times  # noqa: E402
 from lib import audit, guest_image, harness, world  # noqa: E402
@@ -296,7 +297,7 @@ def test_refusals_of_the_daemon_are_sentences() -> None:
         check(plain.returncode == 1 and "root" in plain.stdout, plain.stdout)
 
 
-TESTS = [value for module in (globals(), vars(guest_life), vars(hard_times)) for name, value in module.items() if name.startswith("test_")]
+TESTS = [value for module in (globals(), vars(guest_life), vars(hard_times), vars(crash_sweep)) for name, value in module.items() if name.startswith("test_")]
 
 
 def main() -> int:

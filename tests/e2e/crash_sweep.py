@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A daemon killed before and after each step and each write of a VM's creation and deletion. Tests of run.py.
+
+Each round arms one point for the creation and one for the deletion. After each kill a daemon without armed points must come to the
+state that was asked for by itself, with one VMM or none, and leave nothing on the host.
+"""
+from __future__ import annotations
+
+import pathlib
+import time
+
+from lib import audit
+from lib.daemon import Daemon, Failed, wait_for
+from lib.world import check, daemon
+
+VM = """\
+apiVersion: banger.dev/v1alpha1
+kind: VirtualMachine
+metadata: {{name: {name}}}
+spec:
+  image: demo
+  memory: 128Mi
+  rootDisk: {{size: 256Mi}}
+  disks: [{{name: data, size: 16Mi}}]
+  networkInterfaces: [{{network: default}}]
+"""
+HAS_DM = "device-mapper" in pathlib.Path("/proc/misc").read_text()  # a node in /dev may be there without it
+
+
+def around(*steps: str) -> list[str]:
+    return [f"step.{step}.{side}=kill" for step in steps for side in ("before", "after")]
+
+
+def counted(point: str, upto: int) -> list[str]:
+    return [f"{point}={n}*off->kill" if n else f"{point}=kill" for n in range(upto)]
+
+
+CREATE = (around("MakeVmDirectory", "StartJob", "WriteVmInitrd", "MakeTap", "LaunchVmm")
+          + counted("step.WriteSidecar.before", 3) + counted("step.WriteSidecar.after", 3)
+          + counted("store.write.before", 6) + counted("store.write.after", 6)
+          + (around("ActivateRootDisk") if HAS_DM else []))
+DELETE = (around("KillVmm", "RemoveLink", "ClearRunDirectory", "RemoveCgroup", "RemoveVmDirectory")
+          + counted("step.WriteSidecar.before", 1) + counted("step.WriteSidecar.after", 1)
+          + counted("store.write.before", 5) + counted("store.write.after", 5)
+          + (around("DeactivateRootDisk") if HAS_DM else []))
+
+
+def vmms(d: Daemon, uid: str) -> list[str]:
+    """Processes other than the shim that name the VM's monitor socket, as pgrep -f would find them."""
+    mark = f"{d.run_dir}/vm/{audit.short_id(uid)}/"
+    return [p for p in audit.processes() if mark in p and "banger-shim" not in p]
+
+
+def killed_by(d: Daemon, point: str, act) -> bool:
+    """Runs act under a daemon with this point armed, and waits for the daemon's death. False: the point was not met."""
+    d.environment = {"BANGER_FAILPOINTS": point}
+    try:
+        try:
+            d.start()
+        except SystemExit:
+            act()  # it died before it answered: what it finds at its start already meets the point
+            return True
+        act()
+        assert d.process is not None
+        end = time.monotonic() + 12
+        while time.monotonic() < end:
+            if d.process.poll() is not None:
+                return True
+            time.sleep(0.05)
+        d.stop()
+        return False
+    finally:
+        d.environment = {}
+        if d.process is not None:
+            d.process.wait(timeout=10)
+            d.process = None
+
+
+def runs(d: Daemon, name: str) -> str:
+    vm = d.get("vm", name)
+    status = vm.get("status", {})
+    if status.get("phase") != "Running":
+        raise Failed(f"{status.get('phase')}: {[c.get('message') for c in status.get('conditions', [])]}")
+    return vm["metadata"]["uid"]
+
+
+def sweep_round(d: Daemon, index: int, create: str, delete: str) -> list[str]:
+    """One VM through both points; answers the points that were not met."""
+    name, missed = f"vm{index}", []
+    d.stop()
+    before = audit.Look()
+    if not killed_by(d, create, lambda: d.write(f"{name}.yaml", VM.format(name=name))):
+        missed.append(f"create {create}")
+    d.start()
+    uid = wait_for(f"{name} to run after {create}", lambda: runs(d, name), limit=40)
+    check(len(vmms(d, uid)) == 1, f"after {create}: not one VMM, but {vmms(d, uid)}")
+    check(len(d.names("virtualmachines")) == 1, f"after {create}: {d.names('virtualmachines')}")
+    d.stop()
+    check(len(vmms(d, uid)) == 1, f"after {create} and a daemon's end: not one VMM, but {vmms(d, uid)}")
+    if not killed_by(d, delete, (d.manifests / f"{name}.yaml").unlink):
+        missed.append(f"delete {delete}")
+    d.start()
+    d.wait_gone("vm", name, limit=40)
+    d.stop()
+    left = audit.Look().left_since(before, {uid}, [d.scratch], whole_namespace=True)
+    check(not left, f"left after {create}, {delete}: {left}")
+    check(not [f for f in audit.vm_files(d.state) if uid in f], f"files left after {create}, {delete}")
+    d.start()
+    return missed
+
+
+def test_a_daemon_killed_in_any_step_of_create_and_delete_gets_there_and_leaves_nothing() -> None:
+    with daemon() as d:
+        for kind, name in (("image", "demo"), ("kernel", "host"), ("network", "default")):
+            d.ctl("wait", "--for=create", f"{kind}/{name}")
+            d.wait_condition(kind, name, "Ready")
+        missed: list[str] = []
+        rounds = max(len(CREATE), len(DELETE))
+        for index in range(rounds):
+            missed += sweep_round(d, index, CREATE[index % len(CREATE)], DELETE[index % len(DELETE)])
+        points = len(CREATE) + len(DELETE)
+        print(f"        {rounds} VMs, {points} points, {points - len(set(missed))} met{'; not met: ' + ', '.join(sorted(set(missed))) if missed else ''}",
+              flush=True)
+        check(points - len(set(missed)) >= 20, f"only {points - len(set(missed))} points were met: {missed}")
+        check(not missed, f"points that nothing meets any more: {missed}")
