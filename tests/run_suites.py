@@ -145,11 +145,11 @@ def tidy() -> Outcome:
     return checks(["/usr/bin/python3", "tests/style/tidy.py"])()
 
 
-def python_suite(script: str) -> Callable[[], Outcome]:
+def python_suite(script: str, *arguments: str) -> Callable[[], Outcome]:
     """A Python suite prints its own lines and ends with 'N passed, N failed, N skipped'."""
     def run() -> Outcome:
         build("build", "-Dwerror=true")
-        process = subprocess.Popen(as_root(["/usr/bin/python3", str(TOP / script)]), cwd=TOP, text=True, errors="replace",
+        process = subprocess.Popen(as_root(["/usr/bin/python3", str(TOP / script), *arguments]), cwd=TOP, text=True, errors="replace",
                                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         last, notes = "", []
         assert process.stdout is not None
@@ -173,6 +173,8 @@ SUITES: dict[str, tuple[str, Callable[[], Outcome]]] = {
     **{name: (f"unit tests of {pathlib.Path(program).parent}", unit(name)) for name, program in UNIT.items()},
     "boot": ("real guests boot from what the image room makes", unit("boot")),
     "e2e": ("real guests, taps, bridge, nft and cgroup in a private network namespace", python_suite("tests/e2e/run.py")),
+    "testhost": ("a host with device-mapper and KVM in QEMU: its runner, unit programs, marked end-to-end tests", python_suite("tests/testhost/run.py")),
+    "testhost-full": ("all of e2e in the test host; runs only when it is named", python_suite("tests/testhost/run.py", "--full")),
     "readme": ("the README's tour, its commands run as they stand", python_suite("tests/e2e/readme.py")),
     "demo": ("tools/demo in a private network namespace", python_suite("tests/demo/run.py")),
     "asan": ("unit suites under the address and undefined-behaviour sanitizers",
@@ -183,6 +185,9 @@ SUITES: dict[str, tuple[str, Callable[[], Outcome]]] = {
                        {"TSAN_OPTIONS": f"halt_on_error=1:suppressions={TOP}/tests/style/tsan.supp"})),
     "tidy": ("clang-tidy over the product's sources", tidy),
 }
+
+
+ON_DEMAND = {"testhost-full"}
 
 
 def main(arguments: list[str]) -> int:
@@ -198,7 +203,7 @@ def main(arguments: list[str]) -> int:
         print(f"no such suite: {', '.join(unknown)}; ./tools/test --list names them", file=sys.stderr)
         return 2
     total = Outcome()
-    for name in arguments or SUITES:
+    for name in arguments or [name for name in SUITES if name not in ON_DEMAND]:
         started = time.monotonic()
         one = SUITES[name][1]()
         total.add(one)

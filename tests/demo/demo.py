@@ -145,7 +145,7 @@ def leave_nothing(d: Daemon, before: audit.Look) -> None:
         command(d, "delete", kind, name)
     d.stop()
     stage("a look at the host that shares no code with the daemon")
-    left = audit.Look().left_since(before, uids, [d.scratch], whole_namespace=False) + audit.vm_files(d.state)
+    left = audit.changes(before, uids, [d.scratch], private=False) + audit.vm_files(d.state)
     for what in ("processes", "links", "loop devices", "device-mapper nodes", "cgroups", "nft tables", "mounts", "disk files"):
         say(f"{what}: nothing left" if not left else f"{what}: see below")
     if left:

@@ -102,8 +102,8 @@ def sweep_round(d: Daemon, index: int, create: str, delete: str) -> list[str]:
     d.start()
     d.wait_gone("vm", name, limit=40)
     d.stop()
-    left = audit.Look().left_since(before, {uid}, [d.scratch], whole_namespace=True)
-    check(not left, f"left after {create}, {delete}: {left}")
+    changed = audit.changes(before, {uid}, [d.scratch])
+    check(not changed, f"not as before after {create}, {delete}: {changed}")
     check(not [f for f in audit.vm_files(d.state) if uid in f], f"files left after {create}, {delete}")
     d.start()
     return missed

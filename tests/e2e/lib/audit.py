@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A look at the host that shares nothing with bangerd: what of ours is there, by what the kernel shows in /proc, /sys and cgroupfs.
+"""A look at the host that shares nothing with bangerd, neither code nor database: links, addresses, routes and nft by netlink, loop devices and
+device-mapper by ioctl, processes, mounts and cgroups by what the kernel shows in files.
 
-Two looks are compared. In a private network namespace every link counts; on a shared host only what bears the uids given.
+Two looks are compared, both ways: nothing new may be there, and nothing that was there may be gone. In a test host everything counts; in a private
+network namespace what it separates; what other programs of a shared host may make and remove counts only if it bears the uids given.
 """
 from __future__ import annotations
 
 import os
 import pathlib
 import re
-import shutil
-import subprocess
+import time
+
+from . import devices, netlink
+from .harness import IN_TESTHOST
 
 UID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
@@ -43,22 +47,25 @@ def processes() -> set[str]:
 
 
 def links() -> set[str]:
-    """The links of this network namespace, whatever /sys shows (it may have been mounted in another one)."""
-    listed = subprocess.run(["ip", "-o", "link", "show"], check=False, stdout=subprocess.PIPE, text=True).stdout
-    found = set()
-    for line in listed.splitlines():
-        name = line.split(":")[1].strip().split("@")[0]
-        alias = re.search(r"alias (\S+)", line)
-        found.add(f"link {name} {alias.group(1) if alias else ''}".strip())
-    return found
+    """The links of this network namespace with their labels, addresses and routes, whatever /sys shows (it may have been mounted in another one)."""
+    known = netlink.links()
+
+    def name(index: int) -> str:
+        return known[index][0] if index in known else f"#{index}"
+
+    found = {" ".join(f"link {link} {kind} {alias}{f' in {name(master)}' if master else ''}".split()) for link, kind, alias, master in known.values()}
+    found |= {f"address {address} on {name(index)}" for index, address in netlink.addresses()}
+    return found | {f"route {target} over {name(index)}" for index, target in netlink.routes()}
 
 
 def loops() -> set[str]:
-    return {f"loop {d.name} {read(d / 'loop/backing_file')}" for d in pathlib.Path("/sys/block").glob("loop*") if (d / "loop").exists()}
+    return {str(loop) for loop in devices.loops()}
 
 
 def mappings() -> set[str]:
-    return {f"dm {read(d / 'dm/name')} {read(d / 'dm/uuid')}" for d in pathlib.Path("/sys/block").glob("dm-*")}
+    """Nodes of device-mapper, and what has their names in /dev without being one."""
+    names = {f"file {path}" for path in pathlib.Path("/dev/mapper").glob("*") if path.name != "control"}
+    return {str(node) for node in devices.nodes()} | names
 
 
 def cgroups() -> set[str]:
@@ -73,10 +80,7 @@ def cgroups() -> set[str]:
 
 
 def tables() -> set[str]:
-    if not shutil.which("nft"):
-        return set()
-    listed = subprocess.run(["nft", "list", "tables"], check=False, stdout=subprocess.PIPE, text=True).stdout
-    return {f"nft {line}" for line in listed.splitlines() if line}
+    return {f"nft {thing}" for thing in netlink.nft()}
 
 
 def mounts() -> set[str]:
@@ -91,21 +95,46 @@ def files(*directories: pathlib.Path) -> set[str]:
     return found
 
 
+# What no namespace separates: others may make and remove it on a shared host.
+SHARED = ("cgroup ", "loop ", "dm ", "file /dev/mapper/")
+# Below these a test host has nothing but what its tests make.
+OWN_DIRECTORIES = [pathlib.Path(p) for p in ("/tmp", "/run", "/var/tmp", "/dev/shm")]
+
+
 class Look:
-    """Everything of the host that a VM could have left behind."""
+    """Everything of the host that a VM could have left behind or taken away."""
 
     def __init__(self) -> None:
         self.things = links() | loops() | mappings() | cgroups() | tables() | mounts()
+        if IN_TESTHOST:
+            self.things |= files(*OWN_DIRECTORIES)
         self.processes = processes()
 
-    def left_since(self, before: "Look", uids: set[str], directories: list[pathlib.Path], whole_namespace: bool) -> list[str]:
-        """What is here now and was not before. What other programs of this host may make too counts only if it carries one of the uids or
-        lies in one of the directories: everything on a shared host, what no namespace separates in a private one."""
+    def changes_since(self, before: "Look", uids: set[str], directories: list[pathlib.Path], private: bool) -> list[str]:
+        """What is here and was not before, and what was before and is gone. directories are scratch, removed after this look."""
         marks = uids | {short_id(u) for u in uids} | {str(d) for d in directories}
-        fresh = {t for t in self.things - before.things
-                 if (whole_namespace and not t.startswith(("cgroup ", "loop ", "dm "))) or any(m in t for m in marks)}
-        fresh |= {p for p in self.processes - before.processes if any(m in p for m in marks)}
-        return sorted(fresh)
+
+        def marked(thing: str) -> bool:
+            return any(m in thing for m in marks)
+
+        def counts(thing: str) -> bool:
+            return IN_TESTHOST or marked(thing) or (private and not thing.startswith(SHARED))
+
+        def is_scratch(thing: str) -> bool:
+            return any(thing.startswith(f"file {d}/") for d in directories)
+
+        new = {t for t in self.things - before.things if counts(t) and not is_scratch(t)}
+        new |= {p for p in self.processes - before.processes if marked(p)}
+        gone = {t for t in before.things - self.things if counts(t) and not is_scratch(t)}
+        return sorted(f"left: {t}" for t in new) + sorted(f"gone: {t}" for t in gone)
+
+
+def changes(before: Look, uids: set[str], directories: list[pathlib.Path], private: bool = True, patience: float = 3.0) -> list[str]:
+    """What differs from the look before, once the kernel has had time to end what is ending (a killed process, a loop device that clears itself)."""
+    end = time.monotonic() + patience
+    while (found := Look().changes_since(before, uids, directories, private)) and time.monotonic() < end:
+        time.sleep(0.2)
+    return found
 
 
 def vm_files(state: pathlib.Path) -> list[str]:

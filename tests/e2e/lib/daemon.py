@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from .harness import PATIENCE
+
 TOP = pathlib.Path(__file__).resolve().parents[3]
 BUILD = pathlib.Path(os.environ.get("BANGER_BUILD", TOP / "build"))
 BANGERD = BUILD / "src/daemon/bangerd"
@@ -27,6 +29,7 @@ class Failed(AssertionError):
 
 def wait_for(what: str, check: Callable[[], Any], limit: float = 60.0, pause: float = 0.1) -> Any:
     """The first true answer of check; Failed after limit seconds. A check that raises Failed is asked again."""
+    limit *= PATIENCE
     end = time.monotonic() + limit
     last = ""
     while True:
@@ -81,7 +84,7 @@ class Daemon:
         if self.process is None:
             return
         self.process.send_signal(signal.SIGTERM)
-        self.process.wait(timeout=30)
+        self.process.wait(timeout=30 * PATIENCE)
         self.process = None
 
     def kill(self) -> None:
@@ -93,7 +96,7 @@ class Daemon:
     def ctl(self, *arguments: str, check: bool = True, limit: float = 120, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         done = subprocess.run([str(BANGERCTL), "--socket", str(self.socket), *arguments], text=True, errors="replace", input=stdin,
                               stdin=subprocess.DEVNULL if stdin is None else None, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                              timeout=limit, check=False)
+                              timeout=limit * PATIENCE, check=False)
         if check and done.returncode != 0:
             raise Failed(f"bangerctl {' '.join(arguments)} ended with {done.returncode}: {(done.stderr or done.stdout).strip()}")
         return done
@@ -138,7 +141,7 @@ class Daemon:
         return {}
 
     def wait_condition(self, kind: str, name: str, type_: str, status: str = "True", limit: float = 90) -> None:
-        self.ctl("wait", f"--for=condition={type_}={status}", f"{kind}/{name}", f"--timeout={limit:.0f}s", limit=limit + 10)
+        self.ctl("wait", f"--for=condition={type_}={status}", f"{kind}/{name}", f"--timeout={limit * PATIENCE:.0f}s", limit=limit + 10)
 
     def wait_ready(self, vm: str, limit: float = 90) -> dict[str, Any]:
         def ready() -> dict[str, Any] | None:

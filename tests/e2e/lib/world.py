@@ -38,6 +38,18 @@ def vm_manifest(name: str, label: str = "web", memory: str = "128Mi") -> str:
     return VM.format(name=name, label=label, memory=memory)
 
 
+def tell_of_failure(d: Daemon) -> None:
+    """What somebody needs who sees only the test's output: the logs, the VMMs, and what device-mapper has."""
+    logs = [("the daemon's log", d.log, 40)]
+    logs += [(f"serial log of {p.parent.name}", p, 15) for p in d.state.glob("vms/*/serial.log")]
+    logs += [(f"{p.name} of {p.parent.name}", p, 10) for p in d.run_dir.glob("vm/*/vmm.log")]
+    for what, path, count in logs:
+        lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+        print(f"--- end of {what}", *lines[-count:], sep="\n", flush=True)
+    print("--- processes and devices", *(t[:400] for t in sorted(audit.processes()) if str(d.scratch) in t), *sorted(audit.mappings() | audit.loops()),
+          "---", sep="\n", flush=True)
+
+
 @contextlib.contextmanager
 def daemon(*options: str, base: str | None = None) -> Iterator[Daemon]:
     """A daemon with the guest image applied. On the way out everything is deleted through manifests and API, and the host is looked at."""
@@ -63,11 +75,11 @@ def daemon(*options: str, base: str | None = None) -> Iterator[Daemon]:
         if left:
             raise Failed(f"left in the state directory: {left}")
         d.stop()
-        left = audit.Look().left_since(before, d.seen_uids, [d.scratch], whole_namespace=True)
-        if left:
-            raise Failed(f"left on the host: {left}")
+        changed = audit.changes(before, d.seen_uids, [d.scratch])
+        if changed:
+            raise Failed(f"the host is not as it was: {changed}")
     except BaseException:
-        print(f"--- end of the daemon's log\n{d.log_tail(40)}\n---", flush=True)
+        tell_of_failure(d)
         raise
     finally:
         d.clean_up()

@@ -1,0 +1,151 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The suite testhost: the runner itself, then what needs real kernel objects: unit programs and the end-to-end tests that are marked for it.
+
+    tests/testhost/run.py [--full]     --full: all of tests/e2e in the test host
+"""
+from __future__ import annotations
+
+import os
+import pathlib
+import re
+import sys
+import threading
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+from initrd import Missing  # noqa: E402
+from testhost import TIMED_OUT, TOP, Done, Failed, TestHost  # noqa: E402
+
+BUILD = pathlib.Path(os.environ.get("BANGER_BUILD", TOP / "build"))
+UNIT = ["src/actuators/block/test_actuators_block", "src/actuators/net/test_actuators_net", "src/actuators/vmm/test_actuators_vmm"]
+SUMMARY = re.compile(r"(\d+) passed, (\d+) failed, (\d+) skipped")
+DOCTEST = re.compile(r"test cases:\s*\d+ \|\s*(\d+) passed \|\s*(\d+) failed")
+OVERHEAD = 20.0  # seconds, on a machine that does nothing else
+
+
+class Tally:
+    def __init__(self) -> None:
+        self.passed = self.failed = self.skipped = 0
+
+    def add(self, passed: int, failed: int, skipped: int = 0) -> None:
+        self.passed, self.failed, self.skipped = self.passed + passed, self.failed + failed, self.skipped + skipped
+
+    def check(self, what: str, good: bool, why: str = "") -> None:
+        print(f"{'ok     ' if good else 'FAILED '} {what}{'' if good else ': ' + why}", flush=True)
+        self.add(int(good), int(not good))
+
+
+def report(what: str, done: Done) -> None:
+    busy = f", more than {OVERHEAD:.0f} s: this machine is busy (load {os.getloadavg()[0]:.0f})" if done.overhead > OVERHEAD else ""
+    print(f"        {what}: {done.times()}{busy}", flush=True)
+
+
+LOOK = r"""
+test "$(cat /proc/1/comm)" = busybox -o "$(cat /proc/1/comm)" = sh || echo "pid 1 is $(cat /proc/1/comm)"
+test -c /dev/mapper/control -a -c /dev/net/tun -a -c /dev/kvm || echo "a device is missing: $(ls /dev)"
+test -e /sys/module/kvm_amd || echo "no kvm_amd"
+test -e /sys/fs/cgroup/cgroup.controllers || echo "no cgroup v2"
+for d in /tmp /run /var/tmp; do touch $d/x && rm $d/x || echo "$d cannot be written"; done
+! touch /etc/x 2>/dev/null || echo "this machine's files can be written"
+fallocate -l 64M /var/tmp/f && rm /var/tmp/f || echo "no fallocate in /var/tmp"
+test -z "$(ip -o link show | grep -v ': lo:')" || echo "there are links"
+grep -q device-mapper /proc/misc || echo "no device-mapper"
+printf 'to stderr\n' >&2; printf 'no newline at the end'; exit 7
+"""
+
+
+def its_own_tests(tally: Tally) -> None:
+    """Three hosts: one is looked at while, beside it, another hangs; one dies."""
+    done: dict[str, Done | str] = {}
+
+    def run(name: str, command: str, timeout: float) -> None:
+        try:
+            done[name] = TestHost(memory=512).run(["sh", "-c", command], timeout=timeout)
+        except Failed as why:
+            done[name] = str(why)
+
+    before = {p for p in pathlib.Path("/var/tmp").glob("testhost-*")}
+    pair = [threading.Thread(target=run, args=a) for a in (("look", LOOK, 120.0), ("hang", "echo begun; exec sleep 1000", 12.0))]
+    for thread in pair:
+        thread.start()
+    for thread in pair:
+        thread.join()
+    run("panic", "echo begun; echo c >/proc/sysrq-trigger; sleep 100", 60.0)
+    look, hang, panic = done["look"], done["hang"], done["panic"]
+    if isinstance(look, Done):
+        report("a host beside another", look)
+    tally.check("a test host is a host with device-mapper, KVM and disks of its own, and tells output and exit code",
+                isinstance(look, Done) and look.code == 7 and look.lines == ["to stderr", "no newline at the end"], str(look))
+    tally.check("a command that hangs ends at its limit and is shown", isinstance(hang, Done) and hang.code == TIMED_OUT and hang.lines[0] == "begun"
+                and any("sleep 1000" in line for line in hang.lines[1:]) and hang.command < 20, str(hang))
+    tally.check("a host that dies is told with the end of its console", isinstance(panic, str) and "Kernel panic" in panic, str(panic))
+    left = {p for p in pathlib.Path("/var/tmp").glob("testhost-*")} - before
+    tally.check("nothing of them is left", not left, str(left))
+
+
+def unit_programs(tally: Tally) -> None:
+    script = "\n".join(f"echo '# {p}'; {BUILD / p}; echo \"# ended with $?\"" for p in UNIT)
+    done = TestHost().run(["sh", "-c", script], timeout=400)
+    report("unit programs", done)
+    part: list[str] = []
+    for line in done.lines + ["# "]:
+        if line.startswith("# src"):
+            part = [line[2:]]
+        elif line.startswith("# ended"):
+            summary = [DOCTEST.search(x) for x in part if DOCTEST.search(x)]
+            skips = [m.group(1) for x in part if (m := re.search(r"skipped: (.+)", x))]
+            passed, failed = (int(summary[-1].group(n)) for n in (1, 2)) if summary else (0, 1)
+            if line != "# ended with 0":
+                failed = max(failed, 1)
+                print("\n".join(part), flush=True)
+            print(f"{'ok     ' if not failed else 'FAILED '} {part[0]} ({passed} passed, {failed} failed)", flush=True)
+            for reason in skips:
+                print(f"skipped: {pathlib.Path(part[0]).name}: {reason}", flush=True)
+            tally.add(passed - min(len(skips), passed), failed, len(skips))
+            part = []
+        elif part:
+            part.append(line)
+    if part:
+        print("\n".join(part), flush=True)
+        tally.check("the unit programs end", False, f"cut off at {part[0]} (exit {done.code})")
+
+
+def end_to_end(tally: Tally, which: list[str], timeout: float) -> None:
+    host = TestHost(memory=3072)
+    last = [""]
+
+    def show(line: str) -> None:
+        if not SUMMARY.fullmatch(line):
+            print(line, flush=True)
+        last[0] = line or last[0]
+
+    done = host.run(["python3", str(TOP / "tests/e2e/run.py"), *which], timeout=timeout, cwd=TOP, on_line=show)
+    report("end to end", done)
+    counts = SUMMARY.fullmatch(last[0])
+    if counts:
+        tally.add(*(int(n) for n in counts.groups()))
+    if not counts or (done.code != 0 and counts.group(2) == "0"):
+        tally.check("the end-to-end tests end", False, f"exit {done.code}\n{host.last_console()}")
+
+
+def main() -> int:
+    started = time.monotonic()
+    tally = Tally()
+    try:
+        its_own_tests(tally)
+        unit_programs(tally)
+        if "--full" in sys.argv[1:]:
+            end_to_end(tally, [], timeout=5400)
+        else:
+            end_to_end(tally, ["--testhost"], timeout=1500)
+    except (Failed, Missing) as why:
+        tally.check("the test host works", False, str(why))
+    print(f"        all in {time.monotonic() - started:.0f} s", flush=True)
+    print(f"{tally.passed} passed, {tally.failed} failed, {tally.skipped} skipped", flush=True)
+    return 1 if tally.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
