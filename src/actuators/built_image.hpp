@@ -14,7 +14,7 @@ struct BuiltImage {
   std::string path;    // of the base ext4 file
   std::string digest;  // of the source: "sha256:<64 hex>"
   std::string format;  // "tar" | "raw"
-  Bytes size;          // of the base file
+  Bytes size;          // of its file system; the file itself may be longer
   bool operator==(const BuiltImage&) const = default;
 };
 

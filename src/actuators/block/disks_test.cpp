@@ -12,6 +12,7 @@
 #include <string>
 
 #include "actuators/block/copy_file.hpp"
+#include "actuators/block/device_mapper.hpp"
 #include "actuators/block/ext4.hpp"
 #include "actuators/block/ext4_writer.hpp"
 #include "actuators/block/testing.hpp"
@@ -32,7 +33,7 @@ struct Fixture {
     testing::write(base, "");
     REQUIRE(make_empty_ext4(base, {.size = mib(64), .label = "base"}).has_value());
   }
-  [[nodiscard]] MakeRootDisk root(Bytes size, api::DiskBackend backend = api::DiskBackend::Auto) const {
+  [[nodiscard]] MakeRootDisk root(Bytes size, api::DiskBackend backend = api::DiskBackend::Copy) const {
     return {.vm_uid = kUid, .base_path = base, .size = size, .backend = backend};
   }
   [[nodiscard]] std::size_t files() const {
@@ -69,7 +70,7 @@ TEST_CASE("a root disk is a sparse copy of its base, extended to its size, and o
   const Fixture f;
   const auto made = run(f.root(mib(192)), f.layout, {});
   REQUIRE(made);
-  CHECK((*made == "copy" || *made == "reflink"));
+  CHECK(*made == "copy");
   const auto path = root_disk_path(f.layout, kUid);
   CHECK(std::filesystem::file_size(path) == mib(192).value);
   struct stat info{};
@@ -119,8 +120,10 @@ TEST_CASE("a root disk that cannot be made is refused in a sentence and leaves n
     CHECK(f.files() == 0);
   };
   refuse(f.root(mib(32)), ErrorCode::Invalid, "rootDisk.size is 33554432 bytes, but the image needs at least 67108864");
-  refuse(f.root(mib(192), api::DiskBackend::DmSnapshot), ErrorCode::Invalid,
-         "no device-mapper backend; use auto, reflink or copy");
+  if (!dm::check_snapshot_target()) {
+    refuse(f.root(mib(192), api::DiskBackend::DmSnapshot), ErrorCode::Unavailable,
+           "rootDisk.backend is dm-snapshot, but: /dev/mapper/control does not work");
+  }
   auto job = f.root(mib(192));
   job.base_path = f.directory.path() / "absent";
   refuse(job, ErrorCode::NotFound, "absent");
@@ -138,6 +141,29 @@ TEST_CASE("a root disk that cannot be made is refused in a sentence and leaves n
     refuse(f.root(mib(192), api::DiskBackend::Reflink), ErrorCode::Invalid,
            "cannot share extents (btrfs and XFS can); use auto or copy");
   }
+}
+
+TEST_CASE("auto takes what this host has best, and says why it is no better") {
+  const Fixture f;
+  const auto made = run(f.root({0}, api::DiskBackend::Auto), f.layout, {});
+  REQUIRE(made);
+  CAPTURE(*made);
+  if (dm::check_snapshot_target()) {
+    CHECK(*made == "dm-snapshot");
+    CHECK(std::filesystem::exists(root_cow_path(f.layout, kUid)));
+  } else {
+    CHECK((made->starts_with("copy: no dm-snapshot: /dev/mapper/control") || made->starts_with("reflink: no dm-snapshot: ")));
+    CHECK(std::filesystem::exists(root_disk_path(f.layout, kUid)));
+  }
+}
+
+TEST_CASE("a base that other disks made longer by a hole is still as large as its file system") {
+  const Fixture f;
+  std::filesystem::resize_file(f.base, mib(512).value);
+  REQUIRE(run(f.root({0}), f.layout, {}));
+  CHECK(std::filesystem::file_size(root_disk_path(f.layout, kUid)) == mib(64).value);
+  CHECK(testing::is_clean(root_disk_path(f.layout, kUid)));
+  REQUIRE(run(f.root(mib(64)), f.layout, {}));
 }
 
 TEST_CASE("what a crashed run left is overwritten, and a write that fails leaves nothing") {
@@ -192,6 +218,8 @@ TEST_CASE("disks are observed by their files, root first, and synced") {
   CHECK(disks[0].path == root_disk_path(f.layout, kUid).native());
   CHECK(disks[0].size == mib(192));
   CHECK(disks[0].allocated < mib(8));
+  CHECK(disks[0].backend == "copy");
+  CHECK(disks[1].backend.empty());
   CHECK(disks[1].name == "a");
   CHECK(disks[2].name == "root");
   CHECK(apply(SyncDisks{kUid}, f.layout).value() == Applied::Changed);

@@ -41,12 +41,13 @@ std::optional<unsigned> index_of(std::string_view name) {
 
 bool lost_race(int error) { return error == EBUSY || error == ENXIO || error == ENODEV; }
 
-LoopStatus status_from(unsigned index, const loop_info64& info) {
+LoopStatus status_from(unsigned index, const loop_info64& info, std::uint64_t size) {
   const auto* label = reinterpret_cast<const char*>(info.lo_file_name);
   return {.index = index,
           .file = {info.lo_device, info.lo_inode},
           .offset = {info.lo_offset},
           .limit = {info.lo_sizelimit},
+          .size = {size},
           .read_only = (info.lo_flags & LO_FLAGS_READ_ONLY) != 0,
           .autoclear = (info.lo_flags & LO_FLAGS_AUTOCLEAR) != 0,
           .direct_io = (info.lo_flags & LO_FLAGS_DIRECT_IO) != 0,
@@ -100,11 +101,13 @@ class LoopMaker {
   static std::optional<LoopDevice> with_status(UniqueFd fd, unsigned index, int& error) {
     loop_info64 info{};
     struct stat node{};
-    if (::ioctl(fd.get(), LOOP_GET_STATUS64, &info) != 0 || ::fstat(fd.get(), &node) != 0) {
+    std::uint64_t size = 0;
+    if (::ioctl(fd.get(), LOOP_GET_STATUS64, &info) != 0 || ::ioctl(fd.get(), BLKGETSIZE64, &size) != 0 ||
+        ::fstat(fd.get(), &node) != 0) {
       error = errno;
       return std::nullopt;
     }
-    return LoopDevice(std::move(fd), node.st_rdev, status_from(index, info));
+    return LoopDevice(std::move(fd), node.st_rdev, status_from(index, info, size));
   }
 
   // Nothing: somebody else was faster.
@@ -202,19 +205,14 @@ LoopView view_of(const LoopStatus& status, const std::string& known_path) {
                 .backing = known_path,
                 .read_only = status.read_only,
                 .autoclear = status.autoclear,
-                .label = status.label};
-  const auto directory = fmt::format("/sys/block/loop{}", status.index);
-  if (known_path.empty()) {
-    auto shown = read_file(directory + "/loop/backing_file", kib(8)).value_or("");
-    while (shown.ends_with('\n')) shown.pop_back();
-    view.deleted = shown.ends_with(kDeleted);
-    if (view.deleted) shown.resize(shown.size() - kDeleted.size());
-    view.backing = std::move(shown);
-  }
-  std::uint64_t sectors = 0;
-  const auto text = read_file(directory + "/size", kib(4)).value_or("");
-  std::from_chars(text.data(), text.data() + text.size(), sectors);
-  view.size = {sectors * 512};
+                .label = status.label,
+                .size = status.size};
+  if (!known_path.empty()) return view;
+  auto shown = read_file(fmt::format("/sys/block/loop{}/loop/backing_file", status.index), kib(8)).value_or("");
+  while (shown.ends_with('\n')) shown.pop_back();
+  view.deleted = shown.ends_with(kDeleted);
+  if (view.deleted) shown.resize(shown.size() - kDeleted.size());
+  view.backing = std::move(shown);
   return view;
 }
 

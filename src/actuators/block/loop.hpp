@@ -30,12 +30,13 @@ struct FileId {
 // Of a regular file that is no symbolic link. Errors: as lstat(2); Invalid for anything else.
 Result<FileId> file_id(const std::filesystem::path& path);
 
-// As LOOP_GET_STATUS64 tells.
+// As LOOP_GET_STATUS64 and BLKGETSIZE64 tell.
 struct LoopStatus {
   unsigned index = 0;  // of /dev/loop<index>
   FileId file;
   Bytes offset;
   Bytes limit;  // zero: to the end of the file
+  Bytes size;   // of the device
   bool read_only = false;
   bool autoclear = false;
   bool direct_io = false;
@@ -84,7 +85,7 @@ Result<std::vector<LoopStatus>> list_loops();
 // The one of this device number (as a device-mapper table names it); nothing when it is no loop.
 std::optional<unsigned> loop_of(unsigned major, unsigned minor);
 
-// With the path and size that the kernel shows; the path of its file where the caller knows a better name for it.
+// known_path where the caller has matched its file; else the path that the kernel shows, read from /sys.
 LoopView view_of(const LoopStatus& status, const std::string& known_path = {});
 
 }  // namespace banger::actuators::block

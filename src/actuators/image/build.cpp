@@ -43,10 +43,11 @@ Result<void> check_digest(const Source& source, const std::string& digest) {
   return fail(invalid(fmt::format("its digest is {}, but spec.digest says {}", digest, printable(wanted))));
 }
 
-// True when an earlier build with this source and size is there. It got its name only when it was whole.
+// True when an earlier build with this source and size is there. It got its name only when it was whole. Its size is that of the
+// file system: disks that are longer than the image have made the file longer since, by a hole.
 bool is_built(const std::filesystem::path& path, Bytes size) {
-  struct stat info{};
-  return ::stat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode) && static_cast<std::uint64_t>(info.st_size) == size.value;
+  const auto facts = block::read_ext4_facts(path);
+  return facts && *facts && (*facts)->size == size;
 }
 
 Result<BuiltImage> build_from_tar(const Source& source, const std::stop_token& stop) {
@@ -111,7 +112,7 @@ Result<BuiltImage> build_from_raw(const Source& source, const block::Ext4Facts& 
   if (!kept || *kept != facts)
     return fail(invalid("it changed while it was read; write images elsewhere and rename them into place"));
   const auto path = base_path(source, digest);
-  BuiltImage built{.path = path.native(), .digest = digest, .format = "raw", .size = {source.length}};
+  BuiltImage built{.path = path.native(), .digest = digest, .format = "raw", .size = facts.size};
   if (!is_built(path, built.size)) BGR_CHECK(file.commit(path, 0444));
   return built;
 }

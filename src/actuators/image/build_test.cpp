@@ -158,6 +158,13 @@ TEST_CASE("a build that is there already is kept; another size makes it anew") {
   REQUIRE(f.build(sample()));
   REQUIRE(::stat(first->path.c_str(), &after) == 0);
   CHECK(before.st_ino == after.st_ino);
+  // A longer disk made it longer by a hole meanwhile.
+  std::filesystem::resize_file(first->path, gib(1).value);
+  const auto again = f.build(sample());
+  REQUIRE(again);
+  CHECK(*again == *first);
+  REQUIRE(::stat(first->path.c_str(), &after) == 0);
+  CHECK(before.st_ino == after.st_ino);
   f.job.spec.size = mib(100);
   const auto larger = f.build(sample());
   REQUIRE(larger);

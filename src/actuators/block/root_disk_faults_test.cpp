@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+// Root disks on a real device-mapper: crashes and failures in the middle of a step, many at once, and what they cost.
+#include <sys/resource.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstdlib>
+#include <thread>
+
+#include "actuators/block/root_disk_fixture_test.hpp"
+#include "actuators/block/snapshot_watcher.hpp"
+
+namespace banger::actuators::block {
+
+TEST_CASE("child: activates" * doctest::skip()) {
+  const char* directory = std::getenv("BANGER_TEST_DIRECTORY");
+  const char* uid = std::getenv("BANGER_TEST_UID");
+  REQUIRE((directory != nullptr && uid != nullptr));
+  const Layout layout{std::filesystem::path(directory) / "state", std::filesystem::path(directory) / "run"};
+  const auto applied = apply(ActivateRootDisk{uid, mib(64)}, layout);
+  CHECK_FALSE(applied.has_value());
+  if (!applied) CHECK(is_retryable(applied.error()));
+}
+
+#ifdef BANGER_FAILPOINTS
+TEST_CASE("killed or refused anywhere in between, an activation leaves nothing that the next does not mend") {
+  if (!have_device_mapper()) return;
+  Fixture f;
+  const auto uid = f.make(1);
+  ::setenv("BANGER_TEST_DIRECTORY", f.layout.state_dir.parent_path().c_str(), 1);
+  ::setenv("BANGER_TEST_UID", uid.c_str(), 1);
+  for (const auto* point : {"root-disk.base-loop", "root-disk.cow-loop", "root-disk.create", "root-disk.load", "root-disk.resume",
+                            "root-disk.file", "loop.attach", "dm.create", "dm.load", "dm.resume"}) {
+    CAPTURE(point);
+    for (const auto* what : {"kill", "error(ENOSPC)"}) {
+      CAPTURE(what);
+      const auto ran = testing::run_child("child: activates", fmt::format("{}={}", point, what));
+      const bool killed = std::string_view(what) == "kill";
+      CHECK_MESSAGE((ran.status == 0) != killed, ran.output);
+      for (int i = 0; i < 200 && !killed && !f.own_loops().empty(); ++i) ::usleep(10'000);
+      if (!killed) CHECK(f.own_loops().empty());
+      if (!killed) CHECK_FALSE(dm::find(dm_name(uid))->has_value());
+      CHECK(f.activate(uid).has_value());
+      CHECK(f.view(uid).live);
+      CHECK(f.own_loops().size() == 2);
+      CHECK(done(apply(DeactivateRootDisk{uid}), Applied::Changed));
+    }
+  }
+}
+#endif
+
+TEST_CASE("a whole stack is up and down in milliseconds, and watching many costs little") {
+  if (!have_device_mapper()) return;
+  Fixture f;
+  constexpr unsigned kCount = 50;
+  using Clock = std::chrono::steady_clock;
+  const auto since = [](Clock::time_point begin) {
+    return std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
+  };
+  std::vector<std::string> uids;
+  for (unsigned i = 0; i < kCount; ++i) uids.push_back(f.make(i, mib(8)));
+  auto begin = Clock::now();
+  for (const auto& uid : uids) REQUIRE(f.activate(uid));
+  const auto up = since(begin) / kCount;
+  begin = Clock::now();
+  for (const auto& uid : uids) CHECK(done(f.activate(uid), Applied::Unchanged));
+  const auto again = since(begin) / kCount;
+  begin = Clock::now();
+  const auto all = observe_root_disks(f.layout, {uids.begin(), uids.end()});
+  const auto seen = since(begin);
+  REQUIRE(all.has_value());
+  CHECK(all->size() == kCount);
+  {
+    rusage before{};
+    rusage after{};
+    std::atomic<int> hints = 0;
+    const SnapshotWatcher watcher(f.layout, [&](const std::string&) { ++hints; }, std::chrono::milliseconds(100));
+    ::getrusage(RUSAGE_SELF, &before);
+    ::usleep(2'000'000);
+    ::getrusage(RUSAGE_SELF, &after);
+    const auto used = [](const rusage& r) {
+      return static_cast<double>(r.ru_utime.tv_sec + r.ru_stime.tv_sec) * 1e3 +
+             static_cast<double>(r.ru_utime.tv_usec + r.ru_stime.tv_usec) / 1e3;
+    };
+    MESSAGE("watching ", kCount, " nodes: ", (used(after) - used(before)) / 20, " ms of processor a look");
+    CHECK(hints == 0);
+  }
+  begin = Clock::now();
+  for (const auto& uid : uids) CHECK(done(apply(DeactivateRootDisk{uid}), Applied::Changed));
+  MESSAGE("a VM: up ", up, " ms, seen to be right ", again, " ms, down ", since(begin) / kCount, " ms; all ", kCount,
+          " observed in one pass: ", seen, " ms");
+  CHECK(up < 1000);
+}
+
+TEST_CASE("many at once, over one base and over each their own, get what they asked for") {
+  if (!have_device_mapper()) return;
+  Fixture f;
+  std::vector<std::string> uids;
+  for (unsigned i = 0; i < 16; ++i) uids.push_back(f.make(i, mib(8)));
+  std::atomic<int> good = 0;
+  const auto begin = std::chrono::steady_clock::now();
+  {
+    std::vector<std::jthread> threads;
+    for (unsigned t = 0; t < 4; ++t) {
+      threads.emplace_back([&, t] {
+        for (unsigned i = t; i < uids.size(); i += 4) {
+          for (int round = 0; round < 3; ++round) {
+            auto up = f.activate(uids[i]);
+            while (!up && up.error().code == ErrorCode::Busy) up = f.activate(uids[i]);
+            auto down = apply(DeactivateRootDisk{uids[i]});
+            good += up && down ? 1 : 0;
+          }
+        }
+      });
+    }
+  }
+  const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - begin;
+  MESSAGE("four threads: ", took.count() / 48, " ms for each up and down");
+  CHECK(good == 48);
+}
+
+}  // namespace banger::actuators::block

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "actuators/block/root_files.hpp"
+
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "actuators/block/disks.hpp"
+#include "actuators/block/ext4_writer.hpp"
+#include "actuators/block/loop.hpp"
+#include "actuators/block/snapshot.hpp"
+#include "actuators/block/testing.hpp"
+
+namespace banger::actuators::block {
+namespace {
+
+const std::string kUid = "0123abcd-0123-4567-89ab-0123456789ab";
+
+struct Fixture {
+  testing::Directory directory;
+  Layout layout{directory.path() / "state", directory.path() / "run"};
+  std::filesystem::path base = directory.path() / "state" / "images" / "base-1.ext4";
+  std::filesystem::path link = root_base_path(layout, kUid);
+  std::filesystem::path cow = root_cow_path(layout, kUid);
+
+  Fixture() {
+    std::filesystem::create_directories(vm_dir(layout, kUid));
+    std::filesystem::create_directories(base.parent_path());
+    make_base(base);
+  }
+  static void make_base(const std::filesystem::path& path) {
+    testing::write(path, "");
+    REQUIRE(make_empty_ext4(path, {.size = mib(64), .label = "base"}).has_value());
+    std::filesystem::permissions(path, std::filesystem::perms(0444));
+  }
+  [[nodiscard]] MakeRootDisk job(Bytes size) const {
+    return {.vm_uid = kUid, .base_path = base, .size = size, .backend = api::DiskBackend::DmSnapshot};
+  }
+  [[nodiscard]] bool takes_notes() const { return ::setxattr(base.c_str(), "user.banger.test", "1", 1, 0) == 0; }
+};
+
+struct stat look(const std::filesystem::path& path) {
+  struct stat info{};
+  REQUIRE(::stat(path.c_str(), &info) == 0);
+  return info;
+}
+
+}  // namespace
+
+TEST_CASE("a snapshot's files are a link to the base and a preallocated file that reads as zeros") {
+  const Fixture f;
+  REQUIRE(make_root_files(f.job(mib(512)), f.layout).has_value());
+  CHECK(file_id(f.link).value() == file_id(f.base).value());
+  CHECK(std::filesystem::file_size(f.base) == mib(512).value);
+  CHECK(look(f.base).st_blocks * 512 < 8 << 20);
+  CHECK((look(f.base).st_mode & 0777) == 0444);
+  const auto cow = look(f.cow);
+  CHECK(static_cast<std::uint64_t>(cow.st_size) == default_cow_size(mib(512)).value);
+  CHECK(cow.st_blocks * 512 >= cow.st_size);
+  CHECK((cow.st_mode & 0777) == 0600);
+  const UniqueFd fd(::open(f.cow.c_str(), O_RDONLY | O_CLOEXEC));
+  std::string head(kChunkSize.value, 'x');
+  REQUIRE(::pread(fd.get(), head.data(), head.size(), 0) == static_cast<ssize_t>(head.size()));
+  CHECK(head.find_first_not_of('\0') == std::string::npos);
+}
+
+TEST_CASE("what is set aside is what was asked for, in whole chunks and no more than the disk can need") {
+  const Fixture f;
+  auto job = f.job(mib(64));
+  job.cow_size = {mib(8).value + 1};
+  REQUIRE(make_root_files(job, f.layout).has_value());
+  CHECK(std::filesystem::file_size(f.cow) == mib(8).value + kChunkSize.value);
+  std::filesystem::remove(f.cow);
+  job.cow_size = gib(1);
+  REQUIRE(make_root_files(job, f.layout).has_value());
+  CHECK(std::filesystem::file_size(f.cow) == full_cow_size(mib(64)).value);
+}
+
+TEST_CASE("files that are there are kept; a disk that became longer gets a longer base, a shorter one does not") {
+  const Fixture f;
+  REQUIRE(make_root_files(f.job({0}), f.layout).has_value());
+  testing::write(f.cow, "precious");
+  CHECK(run(f.job(mib(128)), f.layout, {}).value_or("") == "dm-snapshot");
+  CHECK(testing::read(f.cow) == "precious");
+  CHECK(std::filesystem::file_size(f.link) == mib(128).value);
+  auto other = f.job(mib(64));
+  other.backend = api::DiskBackend::Copy;
+  CHECK(run(other, f.layout, {}).value_or("") == "dm-snapshot");
+  CHECK(std::filesystem::file_size(f.link) == mib(128).value);
+  if (f.takes_notes()) CHECK(least_disk_size(f.link, f.cow) == mib(128));
+  CHECK_FALSE(std::filesystem::exists(root_disk_path(f.layout, kUid)));
+}
+
+TEST_CASE("a lost link comes back from the image it was made from, and from no other") {
+  const Fixture f;
+  if (!f.takes_notes()) {
+    MESSAGE("skipped: no extended attributes in the directory for temporary files");
+    return;
+  }
+  REQUIRE(make_root_files(f.job({0}), f.layout).has_value());
+  std::filesystem::remove(f.link);
+  auto other = f.job({0});
+  other.base_path = f.base.parent_path() / "base-2.ext4";
+  Fixture::make_base(other.base_path);
+  const auto refused = run(other, f.layout, {});
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code == ErrorCode::Invalid);
+  CHECK(refused.error().message.find("root.base is lost") != std::string::npos);
+  CHECK(run(f.job({0}), f.layout, {}).value_or("") == "dm-snapshot");
+  CHECK(file_id(f.link).value() == file_id(f.base).value());
+}
+
+TEST_CASE("many disks that extend one base leave it as long as the longest needs") {
+  const Fixture f;
+  {
+    std::vector<std::jthread> threads;
+    for (std::uint64_t i = 1; i <= 8; ++i) {
+      threads.emplace_back([&f, i] {
+        for (std::uint64_t round = 0; round < 20; ++round) CHECK(extend_base(f.base, mib(64 + i * 20 + round)).has_value());
+      });
+    }
+  }
+  CHECK(std::filesystem::file_size(f.base) == mib(64 + 160 + 19).value);
+}
+
+TEST_CASE("a full disk leaves no file and no link, and a growing one as it was") {
+  if (::unshare(CLONE_NEWNS) != 0 || ::mount("", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
+    MESSAGE("skipped: no right to mount a small file system");
+    return;
+  }
+  const testing::Directory directory;
+  REQUIRE(::mount("small", directory.path().c_str(), "tmpfs", 0, "size=24m") == 0);
+  {
+    const Layout layout{directory.path() / "state", directory.path() / "run"};
+    std::filesystem::create_directories(vm_dir(layout, kUid));
+    const auto base = directory.path() / "base.ext4";
+    Fixture::make_base(base);
+    MakeRootDisk job{.vm_uid = kUid, .base_path = base, .cow_size = mib(32), .backend = api::DiskBackend::DmSnapshot};
+    const auto full = make_root_files(job, layout);
+    REQUIRE_FALSE(full);
+    CHECK(full.error().code == ErrorCode::Unavailable);
+    CHECK(std::filesystem::is_empty(vm_dir(layout, kUid)));
+    job.cow_size = mib(8);
+    REQUIRE(make_root_files(job, layout).has_value());
+    const auto cow = root_cow_path(layout, kUid);
+    CHECK(grow_cow_file(cow, mib(64)).error().code == ErrorCode::Unavailable);
+    CHECK(std::filesystem::file_size(cow) == mib(8).value);
+    CHECK(grow_cow_file(cow, mib(12)).value_or(false));
+    CHECK(grow_cow_file(cow, mib(10)).value_or(true) == false);
+    CHECK(std::filesystem::file_size(cow) == mib(12).value);
+  }
+  ::umount2(directory.path().c_str(), MNT_DETACH);
+}
+
+TEST_CASE("a size below the image's and a base that is no file system are refused and leave nothing") {
+  const Fixture f;
+  const auto small = make_root_files(f.job(mib(32)), f.layout);
+  REQUIRE_FALSE(small);
+  CHECK(small.error().message == "rootDisk.size is 33554432 bytes, but the image needs at least 67108864");
+  auto job = f.job({0});
+  job.base_path = f.directory.path() / "text";
+  testing::write(job.base_path, "text");
+  CHECK(make_root_files(job, f.layout).error().code == ErrorCode::Invalid);
+  CHECK(std::filesystem::is_empty(vm_dir(f.layout, kUid)));
+}
+
+}  // namespace banger::actuators::block
