@@ -42,9 +42,23 @@ Result<UniqueFd> open_regular(std::string_view what, const std::string& path, in
   return fd;
 }
 
+const std::string& lock_path(const VmmDisk& disk) { return disk.lock_path.empty() ? disk.path : disk.lock_path; }
+
+// A file, or with a file of its own to lock the block device that stands over it.
+Result<void> check_device_of(const VmmDisk& disk) {
+  if (disk.lock_path.empty()) return {};
+  const UniqueFd fd(::open(disk.path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  if (!fd.valid()) return fail(errno_error(fmt::format("opening disk {}", disk.path), errno));
+  struct stat info{};
+  if (::fstat(fd.get(), &info) != 0 || !S_ISBLK(info.st_mode))
+    return fail(invalid(fmt::format("{} is not a block device", disk.path)));
+  return {};
+}
+
 // The range is the shim's (src/shim/main.cpp); its lock is what counts, this only says so earlier and better.
 Result<void> check_disk(const VmmDisk& disk) {
-  BGR_TRY(const auto fd, open_regular("disk", disk.path, O_RDWR));
+  BGR_CHECK(check_device_of(disk));
+  BGR_TRY(const auto fd, open_regular("disk", lock_path(disk), O_RDWR));
   struct flock lock{};
   lock.l_type = F_WRLCK;
   lock.l_whence = SEEK_SET;
@@ -146,7 +160,7 @@ std::vector<std::string> shim_command(const LaunchVmm& step, const Layout& layou
                                 vmm_log_path(layout, step.vm_uid)};
   for (const auto& disk : step.disks) {
     argv.emplace_back("--lock");
-    argv.push_back(disk.path);
+    argv.push_back(lock_path(disk));
   }
   argv.emplace_back("--");
   argv.insert(argv.end(), vmm.begin(), vmm.end());

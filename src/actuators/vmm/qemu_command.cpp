@@ -90,8 +90,8 @@ void add_devices(const LaunchVmm& step, std::vector<std::string>& argv) {
   for (const auto& disk : step.disks) {
     // Writeback with flushes passed through: what the guest was told is durable is.
     add("-blockdev", fmt::format("driver=raw,node-name=disk-{0},cache.direct=off,cache.no-flush=off,discard=unmap,"
-                                 "file.driver=file,file.filename={1},file.aio=threads,file.locking=on",
-                                 disk.name, escaped(disk.path)));
+                                 "file.driver={1},file.filename={2},file.aio=threads,file.locking=on",
+                                 disk.name, disk.path.starts_with("/dev/") ? "host_device" : "file", escaped(disk.path)));
     add("-device", fmt::format("virtio-blk-device,drive=disk-{0},serial={0}", disk.name));
   }
   for (std::size_t i = 0; i < step.nics.size(); ++i) {

@@ -94,6 +94,15 @@ virtio-net-device,netdev=net0,mac=02:00:00:00:00:01
 virtio-rng-device)");
 }
 
+TEST_CASE("a disk that is a block device is opened as one") {
+  auto step = web();
+  step.disks.front().path = "/dev/mapper/banger-x-root";
+  step.disks.front().lock_path = "/v/root.cow";
+  const auto text = join(*qemu_command(step, host("tcg")), " ");
+  CHECK(text.find("file.driver=host_device,file.filename=/dev/mapper/banger-x-root,file.aio=threads") != std::string::npos);
+  CHECK(text.find("root.cow") == std::string::npos);
+}
+
 TEST_CASE("under KVM the guest gets the host's processor and measures its clock itself") {
   const auto argv = qemu_command(web(), host("kvm"));
   REQUIRE(argv);
