@@ -11,6 +11,9 @@
 #include <variant>
 
 #include "actuators/block/disks.hpp"
+#include "actuators/block/root_disk.hpp"
+#include "actuators/block/root_disk_view.hpp"
+#include "actuators/block/snapshot_watcher.hpp"
 #include "actuators/guest/ssh.hpp"
 #include "actuators/image/build.hpp"
 #include "actuators/image/initrd.hpp"
@@ -133,9 +136,9 @@ class LocalHost final : public Host {
   Result<Applied> run(const WriteSidecar& step) { return write_sidecar(step.sidecar, layout_); }
   Result<Applied> run(const WriteVmInitrd& step);
   Result<Applied> run(const SyncDisks& step) { return block::apply(step, layout_); }
-  Result<Applied> run(const ActivateRootDisk&) { return fail(Error{ErrorCode::Unavailable, "there is no device-mapper"}); }
-  Result<Applied> run(const GrowRootCow&) { return fail(Error{ErrorCode::Unavailable, "there is no device-mapper"}); }
-  Result<Applied> run(const DeactivateRootDisk&) { return Applied::Unchanged; }
+  Result<Applied> run(const ActivateRootDisk& step) { return block::apply(step, layout_); }
+  Result<Applied> run(const GrowRootCow& step) { return block::apply(step, layout_); }
+  Result<Applied> run(const DeactivateRootDisk& step);
   Result<Applied> run(const RemoveVmDirectory& step);
   Result<Applied> run(const RemoveImageDirectory& step) { return remove(image_dir(layout_, step.image_uid), step.image_uid); }
   Result<Applied> run(const RemoveKernelDirectory& step) { return remove(kernel_dir(layout_, step.kernel_uid), step.kernel_uid); }
@@ -160,6 +163,7 @@ class LocalHost final : public Host {
   Result<std::unique_ptr<net::NetActuator>> net_;
   vmm::Machines machines_;
   JobPool jobs_;
+  std::optional<block::SnapshotWatcher> snapshots_;  // from the first one who wants hints
 };
 
 Result<net::NetActuator*> LocalHost::net() const {
@@ -184,6 +188,9 @@ Result<VmView> LocalHost::observe_vm(const std::string& uid, std::size_t nic_cou
   if (nic_count > kMaxNics) return fail(invalid(fmt::format("{} network interfaces: expected at most {}", nic_count, kMaxNics)));
   BGR_TRY(auto* actuator, net());
   BGR_TRY(auto view, files_of(uid));
+  BGR_TRY(auto root, block::observe_root_disk(layout_, uid));
+  view.snapshot = std::move(root.snapshot);
+  view.loops = std::move(root.loops);
   // By name: every tap that a VM of ours can have, also one beyond the interfaces it has now.
   for (std::size_t i = 0; i < kMaxNics; ++i) {
     BGR_TRY(auto link, actuator->link(tap_name(uid, i)));
@@ -230,16 +237,22 @@ Result<HostView> LocalHost::observe_all(const std::vector<NetworkQuery>& network
   const auto directories = vm_directories(layout_);
   auto uids = directories;
   for (auto& uid : machines_.cgroup_uids()) uids.insert(std::move(uid));
+  BGR_TRY(auto roots, block::observe_root_disks(layout_, uids));
+  for (const auto& [uid, root] : roots) uids.insert(uid);
   BGR_TRY(auto vmms, machines_.observe_all(uids));
   HostView out;
   for (auto& [uid, vmm] : vmms) {
     BGR_TRY(auto view, files_of(uid));
     // A group that nothing here knows is another daemon's.
-    if (!directories.contains(uid) && !view.run_directory_exists &&
+    if (!directories.contains(uid) && !view.run_directory_exists && !roots.contains(uid) &&
         std::ranges::none_of(vmm.processes, &ProcessView::names_socket)) {
       continue;
     }
     view.vmm = std::move(vmm);
+    if (const auto root = roots.find(uid); root != roots.end()) {
+      view.snapshot = std::move(root->second.snapshot);
+      view.loops = std::move(root->second.loops);
+    }
     out.vms.emplace(uid, std::move(view));
   }
   std::map<std::string, std::string> owner_of_tap;
@@ -272,8 +285,15 @@ Result<Applied> LocalHost::run(const WriteVmInitrd& step) {
   return image::apply(step, layout_);
 }
 
+Result<Applied> LocalHost::run(const DeactivateRootDisk& step) {
+  // A VMM that has not opened it yet holds nothing back.
+  if (machines_.populated(step.vm_uid)) return fail(busy(fmt::format("cgroup {} still has processes", cgroup_name(step.vm_uid))));
+  return block::apply(step);
+}
+
 Result<Applied> LocalHost::run(const RemoveVmDirectory& step) {
   BGR_CHECK(machines_.check_gone(step.vm_uid));
+  BGR_CHECK(block::check_inactive(step.vm_uid));
   return remove(vm_dir(layout_, step.vm_uid), step.vm_uid);
 }
 
@@ -289,6 +309,7 @@ Result<Applied> LocalHost::run(const StartJob& step) {
 
 void LocalHost::on_hint(std::function<void(const std::string& uid)> callback) {
   hint_.set(std::move(callback));
+  if (!snapshots_) snapshots_.emplace(layout_, [this](const std::string& uid) { hint_(uid); });
   if (!net_) return;
   const auto watching = (*net_)->watch([this](const std::string& uid) { hint_(uid); });
   if (!watching)
