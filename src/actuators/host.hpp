@@ -13,6 +13,7 @@
 #include "actuators/jobs.hpp"
 #include "actuators/sidecar.hpp"
 #include "actuators/step.hpp"
+#include "api/object.hpp"
 #include "base/clock.hpp"
 #include "base/inet.hpp"
 #include "base/result.hpp"
@@ -142,8 +143,17 @@ struct VmView {
   bool operator==(const VmView&) const = default;
 };
 
+// object.json in the directory of a Network, an Image or a Kernel.
+struct RecordView {
+  std::optional<api::Object> object;
+  std::string error;  // it is there and cannot be read, or is not ours alone; says why
+  bool operator==(const RecordView&) const = default;
+};
+
 struct NetworkView {
   std::string uid;
+  bool directory_exists = false;
+  RecordView record;
   std::vector<LinkView> links;                // labelled with this uid, or bearing the bridge's name
   std::optional<NatView> nat;                 // the table of this network's name, ours or not
   std::vector<RouteView> routes;              // all of the host's
@@ -166,6 +176,7 @@ struct ImageView {
   FileFacts source;
   std::vector<FileFacts> built;  // base-*.ext4 in its directory
   bool directory_exists = false;
+  RecordView record;
   std::vector<JobView> jobs;
   bool operator==(const ImageView&) const = default;
 };
@@ -183,6 +194,7 @@ struct KernelView {
   std::vector<HostKernel> host_kernels;  // newest first (version order)
   std::vector<FileFacts> built;          // initrd-* in its directory
   bool directory_exists = false;
+  RecordView record;
   std::vector<JobView> jobs;
   bool operator==(const KernelView&) const = default;
 };
@@ -192,6 +204,17 @@ struct HostView {
   std::map<std::string, VmView> vms;  // by uid: every uid for which anything of ours was found, and those asked for
   std::map<std::string, NetworkView> networks;
   bool operator==(const HostView&) const = default;
+};
+
+// A record as it lies in the state directory: what an empty database is filled from.
+struct StoredRecord {
+  api::Kind kind = api::Kind::VirtualMachine;  // Network, Image, Kernel or VirtualMachine
+  std::string uid;                             // of its directory
+  std::string path;                            // of the file
+  std::optional<api::Object> object;           // as it is wanted; of a VM meta and spec of its sidecar
+  std::optional<Sidecar> sidecar;              // of a VM
+  std::string error;                           // why neither is there: absent, damaged, not ours alone
+  bool operator==(const StoredRecord&) const = default;
 };
 
 struct ImageQuery {
@@ -220,6 +243,9 @@ class Host {
 
   // Everything, once. Monitors are not asked.
   virtual Result<HostView> observe_all(const std::vector<NetworkQuery>& networks) = 0;
+
+  // Every directory of a VM, Network, Image or Kernel with what its record says, ordered by kind and uid.
+  virtual Result<std::vector<StoredRecord>> records() { return std::vector<StoredRecord>{}; }
 
   virtual Result<Applied> apply(const Step& step) = 0;
 

@@ -21,6 +21,7 @@
 #include "actuators/image/vm_initrd.hpp"
 #include "actuators/job_pool.hpp"
 #include "actuators/net/net_actuator.hpp"
+#include "actuators/record_files.hpp"
 #include "actuators/vm_files.hpp"
 #include "actuators/vmm/launch.hpp"
 #include "actuators/vmm/machines.hpp"
@@ -90,9 +91,11 @@ struct NetFacts {
   std::vector<std::string> nameservers;
 };
 
-NetworkView network_view(const NetworkQuery& query, const NetFacts& facts) {
+NetworkView network_view(const NetworkQuery& query, const NetFacts& facts, const Layout& layout) {
   NetworkView out;
   out.uid = query.uid;
+  out.directory_exists = ::access(network_dir(layout, query.uid).c_str(), F_OK) == 0;
+  if (out.directory_exists) out.record = read_record(api::Kind::Network, query.uid, layout);
   for (const auto& link : facts.links) {
     if (link.owner.empty()) out.foreign_links.push_back(link.name);
     if (link.owner == query.uid || link.name == query.bridge) out.links.push_back(link);
@@ -123,6 +126,7 @@ class LocalHost final : public Host {
   Result<ImageView> observe_image(const ImageQuery& query) override;
   Result<KernelView> observe_kernel(const KernelQuery& query) override;
   Result<HostView> observe_all(const std::vector<NetworkQuery>& networks) override;
+  Result<std::vector<StoredRecord>> records() override { return stored_records(layout_); }
   Result<Applied> apply(const Step& step) override;
   void on_hint(std::function<void(const std::string& uid)> callback) override;
 
@@ -140,6 +144,8 @@ class LocalHost final : public Host {
   Result<Applied> run(const GrowRootCow& step) { return block::apply(step, layout_); }
   Result<Applied> run(const DeactivateRootDisk& step);
   Result<Applied> run(const RemoveVmDirectory& step);
+  Result<Applied> run(const WriteRecord& step) { return write_record(step.record, layout_); }
+  Result<Applied> run(const RemoveNetworkDirectory& step) { return remove_directory(network_dir(layout_, step.network_uid)); }
   Result<Applied> run(const RemoveImageDirectory& step) { return remove(image_dir(layout_, step.image_uid), step.image_uid); }
   Result<Applied> run(const RemoveKernelDirectory& step) { return remove(kernel_dir(layout_, step.kernel_uid), step.kernel_uid); }
   template <class NetStep>
@@ -215,12 +221,13 @@ Result<NetFacts> LocalHost::net_facts() const {
 Result<NetworkView> LocalHost::observe_network(const NetworkQuery& query) {
   if (!is_uid(query.uid)) return fail(invalid(fmt::format("\"{}\" is not a uid", printable(query.uid))));
   BGR_TRY(const auto facts, net_facts());
-  return network_view(query, facts);
+  return network_view(query, facts, layout_);
 }
 
 Result<ImageView> LocalHost::observe_image(const ImageQuery& query) {
   if (!is_uid(query.uid)) return fail(invalid(fmt::format("\"{}\" is not a uid", printable(query.uid))));
   auto view = image::observe_image_files(layout_, query);
+  view.record = read_record(api::Kind::Image, query.uid, layout_);
   view.jobs = jobs_.observe(query.uid);
   return view;
 }
@@ -228,6 +235,7 @@ Result<ImageView> LocalHost::observe_image(const ImageQuery& query) {
 Result<KernelView> LocalHost::observe_kernel(const KernelQuery& query) {
   if (!is_uid(query.uid)) return fail(invalid(fmt::format("\"{}\" is not a uid", printable(query.uid))));
   auto view = image::observe_kernel_files(layout_, query);
+  view.record = read_record(api::Kind::Kernel, query.uid, layout_);
   view.jobs = jobs_.observe(query.uid);
   return view;
 }
@@ -268,7 +276,7 @@ Result<HostView> LocalHost::observe_all(const std::vector<NetworkQuery>& network
     if (const auto owner = out.vms.find(job.key.owner_uid); owner != out.vms.end()) owner->second.jobs.push_back(std::move(job));
   }
   for (auto& [uid, view] : out.vms) std::ranges::sort(view.links, {}, &LinkView::name);
-  for (const auto& query : networks) out.networks.emplace(query.uid, network_view(query, facts));
+  for (const auto& query : networks) out.networks.emplace(query.uid, network_view(query, facts, layout_));
   return out;
 }
 

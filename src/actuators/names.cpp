@@ -236,6 +236,10 @@ std::filesystem::path vmm_log_path(const Layout& layout, std::string_view vm_uid
   return vm_run_dir(layout, vm_uid) / "vmm.log";
 }
 
+std::filesystem::path network_dir(const Layout& layout, std::string_view network_uid) {
+  if (!is_uid(network_uid)) std::abort();
+  return layout.state_dir / "networks" / network_uid;
+}
 std::filesystem::path image_dir(const Layout& layout, std::string_view image_uid) {
   if (!is_uid(image_uid)) std::abort();
   return layout.state_dir / "images" / image_uid;

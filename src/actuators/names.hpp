@@ -79,8 +79,10 @@ std::filesystem::path vm_run_dir(const Layout& layout, std::string_view vm_uid);
 std::filesystem::path monitor_socket_path(const Layout& layout, std::string_view vm_uid);  // …/qmp.sock
 std::filesystem::path exit_record_path(const Layout& layout, std::string_view vm_uid);     // …/exit.json, written by the shim
 std::filesystem::path vmm_log_path(const Layout& layout, std::string_view vm_uid);         // …/vmm.log: stderr of the VMM
+std::filesystem::path network_dir(const Layout& layout, std::string_view network_uid);     // <state>/networks/<uid>
 std::filesystem::path image_dir(const Layout& layout, std::string_view image_uid);         // <state>/images/<uid>
 std::filesystem::path kernel_dir(const Layout& layout, std::string_view kernel_uid);       // <state>/kernels/<uid>
+inline constexpr std::string_view kRecordFile = "object.json";                             // in these three: record.hpp
 std::filesystem::path client_key_path(const Layout& layout);                               // <state>/ssh/id_ed25519
 
 }  // namespace banger::actuators

@@ -18,6 +18,8 @@ constexpr std::array<std::string_view, std::variant_size_v<Step>> kNames{"MakeVm
                                                                          "GrowRootCow",
                                                                          "DeactivateRootDisk",
                                                                          "RemoveVmDirectory",
+                                                                         "WriteRecord",
+                                                                         "RemoveNetworkDirectory",
                                                                          "RemoveImageDirectory",
                                                                          "RemoveKernelDirectory",
                                                                          "MakeBridge",
@@ -41,6 +43,8 @@ struct Describe {
   std::string operator()(const GrowRootCow& s) const { return fmt::format("{} to {} bytes", s.vm_uid, s.size.value); }
   std::string operator()(const DeactivateRootDisk& s) const { return s.vm_uid; }
   std::string operator()(const RemoveVmDirectory& s) const { return s.vm_uid; }
+  std::string operator()(const WriteRecord& s) const { return api::to_string(api::key_of(s.record)); }
+  std::string operator()(const RemoveNetworkDirectory& s) const { return s.network_uid; }
   std::string operator()(const RemoveImageDirectory& s) const { return s.image_uid; }
   std::string operator()(const RemoveKernelDirectory& s) const { return s.kernel_uid; }
   std::string operator()(const MakeBridge& s) const { return fmt::format("{} {}", s.name, s.address); }

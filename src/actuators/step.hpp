@@ -15,6 +15,7 @@
 
 #include "actuators/jobs.hpp"
 #include "actuators/sidecar.hpp"
+#include "api/object.hpp"
 #include "base/units.hpp"
 
 namespace banger::actuators {
@@ -86,6 +87,15 @@ struct DeactivateRootDisk {  // the node goes, and with it the loops that nobody
 struct RemoveVmDirectory {  // disks and all. Refused (Busy) while the VM's cgroup is populated
   std::string vm_uid;
   bool operator==(const RemoveVmDirectory&) const = default;
+};
+// <state>/{networks,images,kernels}/<uid>/object.json, the directory made if need be. Denied: the directory is not ours alone.
+struct WriteRecord {
+  api::Object record;  // record_of() of a Network, an Image or a Kernel
+  bool operator==(const WriteRecord&) const = default;
+};
+struct RemoveNetworkDirectory {
+  std::string network_uid;
+  bool operator==(const RemoveNetworkDirectory&) const = default;
 };
 struct RemoveImageDirectory {
   std::string image_uid;
@@ -184,10 +194,10 @@ struct ForgetJob {
   bool operator==(const ForgetJob&) const = default;
 };
 
-using Step =
-    std::variant<MakeVmDirectory, WriteSidecar, WriteVmInitrd, SyncDisks, ActivateRootDisk, GrowRootCow, DeactivateRootDisk,
-                 RemoveVmDirectory, RemoveImageDirectory, RemoveKernelDirectory, MakeBridge, MakeTap, RemoveLink, WriteNat,
-                 RemoveNat, LaunchVmm, KillVmm, RemoveCgroup, ClearRunDirectory, StartJob, ForgetJob>;
+using Step = std::variant<MakeVmDirectory, WriteSidecar, WriteVmInitrd, SyncDisks, ActivateRootDisk, GrowRootCow,
+                          DeactivateRootDisk, RemoveVmDirectory, WriteRecord, RemoveNetworkDirectory, RemoveImageDirectory,
+                          RemoveKernelDirectory, MakeBridge, MakeTap, RemoveLink, WriteNat, RemoveNat, LaunchVmm, KillVmm,
+                          RemoveCgroup, ClearRunDirectory, StartJob, ForgetJob>;
 
 enum class Applied { Unchanged, Changed };
 

@@ -25,7 +25,7 @@ bool is_real_directory(const std::filesystem::path& path) {
 void add_sidecar(VmView& view, const Layout& layout) {
   view.directory_exists = is_real_directory(vm_dir(layout, view.uid));
   if (!view.directory_exists) return;
-  auto text = read_file(sidecar_path(layout, view.uid), kSidecarLimit);
+  auto text = read_own_file(sidecar_path(layout, view.uid), kSidecarLimit);
   if (!text) {
     if (text.error().code != ErrorCode::NotFound) view.sidecar_error = std::move(text).error().message;
     return;
@@ -46,7 +46,7 @@ Result<Applied> write_sidecar(const Sidecar& sidecar, const Layout& layout) {
     return fail(not_found(fmt::format("writing vm.json: there is no directory {}", directory.native())));
   const auto path = sidecar_path(layout, sidecar.uid);
   const auto text = encode_sidecar(sidecar);
-  if (const auto old = read_file(path, kSidecarLimit); old && *old == text) return Applied::Unchanged;
+  if (const auto old = read_own_file(path, kSidecarLimit); old && *old == text) return Applied::Unchanged;
   BGR_CHECK(write_file_durably(path, text, 0600));
   return Applied::Changed;
 }

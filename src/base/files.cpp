@@ -13,16 +13,13 @@
 
 namespace banger {
 
-Result<std::string> read_file(const std::filesystem::path& path, Bytes limit) {
-  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
-  if (!fd.valid()) return fail(errno_error(fmt::format("opening {}", path.native()), errno));
-  struct stat info{};
-  if (::fstat(fd.get(), &info) != 0) return fail(errno_error(fmt::format("reading {}", path.native()), errno));
-  if (!S_ISREG(info.st_mode)) return fail(invalid(fmt::format("{} is not a regular file", path.native())));
+namespace {
+
+Result<std::string> read_open_file(int fd, const std::filesystem::path& path, Bytes limit) {
   std::string out;
   std::array<char, 16384> buffer{};
   for (;;) {
-    const ssize_t got = ::read(fd.get(), buffer.data(), buffer.size());
+    const ssize_t got = ::read(fd, buffer.data(), buffer.size());
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return fail(errno_error(fmt::format("reading {}", path.native()), errno));
     if (got == 0) return out;
@@ -31,6 +28,62 @@ Result<std::string> read_file(const std::filesystem::path& path, Bytes limit) {
     }
     out.append(buffer.data(), static_cast<std::size_t>(got));
   }
+}
+
+// Whose it is, and who else may write it.
+Result<void> check_owner(const struct stat& info, const std::filesystem::path& path) {
+  if (info.st_uid != ::geteuid() && info.st_uid != 0) {
+    return fail({ErrorCode::Denied, fmt::format("{} belongs to user {}: it is not ours", path.native(), info.st_uid)});
+  }
+  if ((info.st_mode & 022U) != 0) {
+    return fail({ErrorCode::Denied, fmt::format("{} may be written by others (mode {:04o}): what it says cannot be trusted",
+                                                path.native(), info.st_mode & 07777U)});
+  }
+  return {};
+}
+
+Result<UniqueFd> open_own_directory(const std::filesystem::path& directory) {
+  UniqueFd fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (!fd.valid()) {
+    struct stat info{};
+    if (::lstat(directory.c_str(), &info) == 0 && !S_ISDIR(info.st_mode))
+      return fail({ErrorCode::Denied, fmt::format("{} is not a directory", directory.native())});
+    return fail(errno_error(fmt::format("opening {}", directory.native()), errno));
+  }
+  struct stat info{};
+  if (::fstat(fd.get(), &info) != 0) return fail(errno_error(fmt::format("looking at {}", directory.native()), errno));
+  BGR_CHECK(check_owner(info, directory));
+  return fd;
+}
+
+}  // namespace
+
+Result<std::string> read_file(const std::filesystem::path& path, Bytes limit) {
+  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  if (!fd.valid()) return fail(errno_error(fmt::format("opening {}", path.native()), errno));
+  struct stat info{};
+  if (::fstat(fd.get(), &info) != 0) return fail(errno_error(fmt::format("reading {}", path.native()), errno));
+  if (!S_ISREG(info.st_mode)) return fail(invalid(fmt::format("{} is not a regular file", path.native())));
+  return read_open_file(fd.get(), path, limit);
+}
+
+Result<void> check_own_directory(const std::filesystem::path& directory) {
+  BGR_CHECK(open_own_directory(directory));
+  return {};
+}
+
+Result<std::string> read_own_file(const std::filesystem::path& path, Bytes limit) {
+  BGR_TRY(const auto directory, open_own_directory(path.parent_path()));
+  const auto name = path.filename();
+  const UniqueFd fd(::openat(directory.get(), name.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  if (!fd.valid() && errno == ELOOP)
+    return fail({ErrorCode::Denied, fmt::format("{} is a symbolic link: expected a regular file", path.native())});
+  if (!fd.valid()) return fail(errno_error(fmt::format("opening {}", path.native()), errno));
+  struct stat info{};
+  if (::fstat(fd.get(), &info) != 0) return fail(errno_error(fmt::format("reading {}", path.native()), errno));
+  if (!S_ISREG(info.st_mode)) return fail({ErrorCode::Denied, fmt::format("{} is not a regular file", path.native())});
+  BGR_CHECK(check_owner(info, path));
+  return read_open_file(fd.get(), path, limit);
 }
 
 Result<void> write_all(int fd, std::string_view bytes) {

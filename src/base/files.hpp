@@ -20,6 +20,13 @@ Result<std::string> read_file(const std::filesystem::path& path, Bytes limit);
 // directory (mode as given), fsync, rename, fsync of the directory.
 Result<void> write_file_durably(const std::filesystem::path& path, std::string_view content, unsigned mode);
 
+// The bytes of a file that nobody but us can have written: a regular file in a directory, neither reached through a link, both
+// ours (or root's) and not writable by others. Errors: NotFound; Denied, saying what is wrong; Invalid when it is longer than
+// limit.
+Result<std::string> read_own_file(const std::filesystem::path& path, Bytes limit);
+// The same question about a directory.
+Result<void> check_own_directory(const std::filesystem::path& directory);
+
 Result<void> write_all(int fd, std::string_view bytes);
 Result<void> fsync_directory(const std::filesystem::path& directory);
 

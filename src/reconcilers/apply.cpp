@@ -16,6 +16,12 @@ bool changes_host(const actuators::Step& step) {
   return job == nullptr || !std::holds_alternative<actuators::ProbeSsh>(job->spec);
 }
 
+void count(AppliedSteps& result, const actuators::Step& step, actuators::Applied applied) {
+  if (applied != actuators::Applied::Changed || !changes_host(step)) return;
+  ++result.mutations;
+  result.changed.push_back(actuators::name_of(step));
+}
+
 void undo(actuators::Host& host, const std::vector<PlannedStep>& steps, std::size_t failed, AppliedSteps& result) {
   std::vector<actuators::Step> done;
   for (std::size_t i = failed + 1; i-- > 0;) {
@@ -23,7 +29,7 @@ void undo(actuators::Host& host, const std::vector<PlannedStep>& steps, std::siz
       if (std::ranges::find(done, step) != done.end()) continue;
       done.push_back(step);
       const auto applied = host.apply(step);
-      if (applied && *applied == actuators::Applied::Changed && changes_host(step)) ++result.mutations;
+      if (applied) count(result, step, *applied);
       if (applied) continue;
       result.undo_errors.push_back(fmt::format("{}: {}", actuators::describe(step), applied.error().message));
       if (applied.error().code == ErrorCode::Busy) return;
@@ -48,7 +54,7 @@ AppliedSteps apply_steps(actuators::Host& host, Clock& clock, const std::vector<
       undo(host, steps, i, result);
       return result;
     }
-    if (*applied == actuators::Applied::Changed && changes_host(steps[i].step)) ++result.mutations;
+    count(result, steps[i].step, *applied);
     result.steps.push_back({.name = steps[i].name, .state = "Done", .duration = duration, .message = ""});
   }
   return result;

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "actuators/host.hpp"
@@ -23,10 +24,11 @@ struct PlannedStep {
 };
 
 struct AppliedSteps {
-  std::vector<api::StepStatus> steps;  // those that were tried
-  std::size_t mutations = 0;           // that answered Changed, undo included
-  std::optional<Error> error;          // the root cause
-  std::string failed;                  // name of the step it came from
+  std::vector<api::StepStatus> steps;     // those that were tried
+  std::size_t mutations = 0;              // that answered Changed, undo included
+  std::vector<std::string_view> changed;  // their names: name_of(step), one for each
+  std::optional<Error> error;             // the root cause
+  std::string failed;                     // name of the step it came from
   std::vector<std::string> undo_errors;
 };
 

@@ -67,6 +67,12 @@ Outcome outcome_of(std::optional<Error> error, std::optional<std::chrono::millis
   return outcome;
 }
 
+Outcome outcome_of(std::optional<Error> error, std::optional<std::chrono::milliseconds> look_again, const AppliedSteps& applied) {
+  auto outcome = outcome_of(std::move(error), look_again, applied.mutations);
+  outcome.changed = applied.changed;
+  return outcome;
+}
+
 WallTime whole_seconds(WallTime time) { return std::chrono::floor<std::chrono::seconds>(time); }
 
 std::vector<api::Object> list_all(store::Objects& objects, api::Kind kind) {

@@ -11,6 +11,7 @@
 #include "api/event_sink.hpp"
 #include "api/object.hpp"
 #include "base/result.hpp"
+#include "reconcilers/apply.hpp"
 #include "reconcilers/reconciler.hpp"
 
 namespace banger::reconcilers {
@@ -51,6 +52,7 @@ void record(api::EventSink& sink, const api::Object& object, const std::vector<P
 
 // An error backs off; without one, when to look again.
 Outcome outcome_of(std::optional<Error> error, std::optional<std::chrono::milliseconds> look_again, std::size_t mutations);
+Outcome outcome_of(std::optional<Error> error, std::optional<std::chrono::milliseconds> look_again, const AppliedSteps& applied);
 
 // Times that end up in objects have whole seconds, so that they are equal after a round trip through the store.
 WallTime whole_seconds(WallTime time);

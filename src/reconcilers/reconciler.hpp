@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <optional>
+#include <string_view>
 #include <vector>
 
 #include "actuators/host.hpp"
@@ -36,7 +37,8 @@ inline constexpr std::chrono::milliseconds kAtRest = std::chrono::seconds(5);
 struct Outcome {
   std::optional<Error> error;
   std::optional<std::chrono::milliseconds> requeue_after;
-  std::size_t mutations = 0;  // steps that answered Changed
+  std::size_t mutations = 0;                // steps that answered Changed
+  std::vector<std::string_view> changed{};  // their names
 };
 
 class Reconciler {

@@ -6,6 +6,8 @@
 
 #include <algorithm>
 
+#include "actuators/record.hpp"
+
 namespace banger::actuators::sim {
 
 Result<VmView> SimHost::observe_vm(const std::string& uid, std::size_t nic_count) {
@@ -23,6 +25,7 @@ Result<ImageView> SimHost::observe_image(const ImageQuery& query) {
   ImageView view{.uid = query.uid, .source = facts_of(query.source_path)};
   view.built = files_below(image_dir(layout_, query.uid).string() + "/base-");
   view.directory_exists = directories_.contains(query.uid);
+  view.record = record_at(query.uid);
   view.jobs = jobs_of(query.uid);
   return view;
 }
@@ -38,6 +41,7 @@ Result<KernelView> SimHost::observe_kernel(const KernelQuery& query) {
   }
   view.built = files_below(kernel_dir(layout_, query.uid).string() + "/initrd-");
   view.directory_exists = directories_.contains(query.uid);
+  view.record = record_at(query.uid);
   view.jobs = jobs_of(query.uid);
   return view;
 }
@@ -53,6 +57,35 @@ Result<HostView> SimHost::observe_all(const std::vector<NetworkQuery>& networks)
   for (const auto& uid : uids) host.vms.emplace(uid, view_of(uid, 0, false));
   for (const auto& query : networks) host.networks.emplace(query.uid, network_view(query));
   return host;
+}
+
+RecordView SimHost::record_at(const std::string& uid) const {
+  const auto found = records_.find(uid);
+  if (found == records_.end()) return {};
+  return found->second.error.empty() ? found->second : RecordView{.object = std::nullopt, .error = found->second.error};
+}
+
+Result<std::vector<StoredRecord>> SimHost::records() {
+  const std::lock_guard lock(mutex_);
+  std::vector<StoredRecord> all;
+  for (const auto& [uid, record] : records_) {
+    const auto kind = record.object ? api::kind_of(*record.object) : api::Kind::Network;
+    all.push_back({.kind = kind, .uid = uid, .path = uid + "/object.json", .object = record.object, .error = record.error});
+    if (!record.error.empty()) all.back().object.reset();
+  }
+  for (const auto& [uid, vm] : vms_) {
+    if (!vm.directory) continue;
+    StoredRecord record{.kind = api::Kind::VirtualMachine, .uid = uid, .path = sidecar_path(layout_, uid).native()};
+    if (vm.sidecar && vm.sidecar_error.empty()) {
+      record.sidecar = vm.sidecar;
+      record.object = object_of(*vm.sidecar);
+    } else {
+      record.error = vm.sidecar_error.empty() ? "there is no " + record.path : vm.sidecar_error;
+    }
+    all.push_back(std::move(record));
+  }
+  std::ranges::stable_sort(all, {}, [](const auto& record) { return std::pair(record.kind, record.uid); });
+  return all;
 }
 
 Result<Applied> SimHost::apply(const Step& step) {
@@ -149,6 +182,8 @@ NetworkView SimHost::network_view(const NetworkQuery& query) const {
       if (const auto cidr = parse_cidr(address)) view.routes.push_back({.destination = network_of(*cidr), .link = name});
     }
   }
+  view.directory_exists = directories_.contains(query.uid);
+  view.record = record_at(query.uid);
   const auto nat = nats_.find(nat_table_name(query.uid));
   if (nat != nats_.end()) view.nat = nat->second;
   return view;

@@ -35,6 +35,7 @@ class SimHost final : public Host {
   Result<ImageView> observe_image(const ImageQuery& query) override;
   Result<KernelView> observe_kernel(const KernelQuery& query) override;
   Result<HostView> observe_all(const std::vector<NetworkQuery>& networks) override;
+  Result<std::vector<StoredRecord>> records() override;
   Result<Applied> apply(const Step& step) override;
   void on_hint(std::function<void(const std::string& uid)> callback) override;
 
@@ -50,6 +51,8 @@ class SimHost final : public Host {
   void lose_sidecar(const std::string& vm_uid);
   void lose_directory(const std::string& vm_uid);  // disks and all, also under a VMM that has them open
   void spoil_sidecar(const std::string& vm_uid, std::string error);
+  void lose_record(const std::string& uid);  // of a Network, Image or Kernel
+  void spoil_record(const std::string& uid, std::string error);
   void lose_disk(const std::string& vm_uid, const std::string& disk);
   void add_stray(const std::string& vm_uid, ProcessView process);
   void remove_strays(const std::string& vm_uid);
@@ -110,6 +113,7 @@ class SimHost final : public Host {
     FaultPoint point;
   };
 
+  RecordView record_at(const std::string& uid) const;
   VmView view_of(const std::string& uid, std::size_t nic_count, bool ask_monitor) const;
   NetworkView network_view(const NetworkQuery& query) const;
   std::vector<JobView> jobs_of(const std::string& owner_uid) const;
@@ -128,6 +132,8 @@ class SimHost final : public Host {
   Result<Applied> run(const GrowRootCow& step);
   Result<Applied> run(const DeactivateRootDisk& step);
   Result<Applied> run(const RemoveVmDirectory& step);
+  Result<Applied> run(const WriteRecord& step);
+  Result<Applied> run(const RemoveNetworkDirectory& step);
   Result<Applied> run(const RemoveImageDirectory& step);
   Result<Applied> run(const RemoveKernelDirectory& step);
   Result<Applied> run(const MakeBridge& step);
@@ -164,7 +170,8 @@ class SimHost final : public Host {
   std::map<std::string, LinkView> links_;
   std::map<std::string, NatView> nats_;
   std::map<std::string, FileFacts> files_;
-  std::set<std::string> directories_;  // of images and kernels, by uid
+  std::set<std::string> directories_;          // of networks, images and kernels, by uid
+  std::map<std::string, RecordView> records_;  // in them
   std::vector<RouteView> routes_;
   std::vector<HostKernel> kernels_;
   std::map<JobKey, JobView> jobs_;

@@ -69,12 +69,28 @@ Result<Applied> SimHost::run(const RemoveVmDirectory& step) {
   return Applied::Changed;
 }
 
+Result<Applied> SimHost::run(const WriteRecord& step) {
+  const auto& uid = step.record.meta.uid;
+  directories_.insert(uid);
+  const RecordView wanted{.object = step.record, .error = ""};
+  if (record_at(uid) == wanted) return Applied::Unchanged;
+  records_[uid] = wanted;
+  return Applied::Changed;
+}
+
+Result<Applied> SimHost::run(const RemoveNetworkDirectory& step) {
+  records_.erase(step.network_uid);
+  return changed(directories_.erase(step.network_uid) > 0);
+}
+
 Result<Applied> SimHost::run(const RemoveImageDirectory& step) {
+  records_.erase(step.image_uid);
   for (const auto& file : files_below(image_dir(layout_, step.image_uid).string() + "/")) files_.erase(file.path);
   return changed(directories_.erase(step.image_uid) > 0);
 }
 
 Result<Applied> SimHost::run(const RemoveKernelDirectory& step) {
+  records_.erase(step.kernel_uid);
   for (const auto& file : files_below(kernel_dir(layout_, step.kernel_uid).string() + "/")) files_.erase(file.path);
   return changed(directories_.erase(step.kernel_uid) > 0);
 }

@@ -73,6 +73,14 @@ void SimHost::spoil_sidecar(const std::string& vm_uid, std::string error) {
   const std::lock_guard lock(mutex_);
   vms_[vm_uid].sidecar_error = std::move(error);
 }
+void SimHost::lose_record(const std::string& uid) {
+  const std::lock_guard lock(mutex_);
+  records_.erase(uid);
+}
+void SimHost::spoil_record(const std::string& uid, std::string error) {
+  const std::lock_guard lock(mutex_);
+  records_[uid].error = std::move(error);
+}
 void SimHost::lose_disk(const std::string& vm_uid, const std::string& disk) {
   const std::lock_guard lock(mutex_);
   vms_[vm_uid].disks.erase(disk);

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/text.hpp"
+#include "reconcilers/record.hpp"
 
 namespace banger::reconcilers::image {
 namespace {
@@ -176,6 +177,7 @@ Plan plan_for(const api::Object& object, const Observed& observed) {
   if (object.meta.deletion_time) return plan_deletion(at);
   Plan plan{.source = image.status.source};
   if (!has_finalizer(object)) plan.finalizer = FinalizerChange::Add;
+  plan_record(object, observed.host.record, plan.steps, plan.events);
   plan_build(plan, at);
   return plan;
 }

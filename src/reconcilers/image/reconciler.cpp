@@ -25,8 +25,8 @@ Outcome ImageReconciler::reconcile(const api::ObjectKey& key) {
   std::get<api::Image>(next.body).status = status_of(*image, *observed, plan, applied);
   const auto written = write_status(ports_.objects, *image, next);
   const auto error = applied.error ? applied.error : plan.error;
-  if (!error && !written) return outcome_of(written.error(), {}, applied.mutations);
-  return outcome_of(error, plan.look_again, applied.mutations);
+  if (!error && !written) return outcome_of(written.error(), {}, applied);
+  return outcome_of(error, plan.look_again, applied);
 }
 
 // An image depends on nothing but a file.

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/text.hpp"
+#include "reconcilers/record.hpp"
 
 namespace banger::reconcilers::kernel {
 namespace {
@@ -116,6 +117,7 @@ Plan plan_for(const api::Object& object, const Observed& observed) {
   const auto& spec = std::get<api::Kernel>(object.body).spec;
   Plan plan;
   if (!has_finalizer(object)) plan.finalizer = FinalizerChange::Add;
+  plan_record(object, observed.host.record, plan.steps, plan.events);
   plan.look_again = seconds(30);
   std::string modules_dir = spec.modules_dir;
   if (spec.source == api::KernelSource::HostPackage) {

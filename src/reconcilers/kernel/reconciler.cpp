@@ -25,8 +25,8 @@ Outcome KernelReconciler::reconcile(const api::ObjectKey& key) {
   std::get<api::Kernel>(next.body).status = status_of(*kernel, *observed, plan, applied);
   const auto written = write_status(ports_.objects, *kernel, next);
   const auto error = applied.error ? applied.error : plan.error;
-  if (!error && !written) return outcome_of(written.error(), {}, applied.mutations);
-  return outcome_of(error, plan.look_again, applied.mutations);
+  if (!error && !written) return outcome_of(written.error(), {}, applied);
+  return outcome_of(error, plan.look_again, applied);
 }
 
 // A kernel depends on nothing but files.

@@ -9,6 +9,7 @@
 #include "base/inet.hpp"
 #include "base/text.hpp"
 #include "reconcilers/network/observe.hpp"
+#include "reconcilers/record.hpp"
 
 namespace banger::reconcilers::network {
 namespace {
@@ -71,11 +72,21 @@ Choice pick(const Observed& observed) {
   return {.cidr = std::nullopt, .conflict = "no /24 of 10.63.0.0/16 is free (" + last + "): set spec.cidr"};
 }
 
+// What was picked before; a status that was lost is read off the bridge that stands on it.
+std::optional<Cidr> made_or_recorded(const api::Network& network, const Observed& observed, const actuators::LinkView* bridge) {
+  if (const auto recorded = parse_cidr(network.status.cidr)) return *recorded;
+  if (bridge == nullptr || !is_ours(*bridge, observed.host.uid) || bridge->addresses.size() != 1) return std::nullopt;
+  const auto made = parse_cidr(bridge->addresses.front());
+  if (!made) return std::nullopt;
+  return network_of(*made);
+}
+
 // What was given, what was picked before, or a new pick.
-Choice choose(const api::Network& network, const Observed& observed, bool made) {
+Choice choose(const api::Network& network, const Observed& observed, const actuators::LinkView* bridge) {
+  const bool made = bridge != nullptr && !bridge->addresses.empty();
   const auto given = parse_cidr(network.spec.cidr);
   if (given) return {.cidr = network_of(*given), .conflict = conflict_of(observed, network_of(*given))};
-  const auto kept = parse_cidr(network.status.cidr);
+  const auto kept = made_or_recorded(network, observed, bridge);
   if (!kept) return pick(observed);
   const auto conflict = conflict_of(observed, *kept);
   // Nothing stands on it yet: another one costs nothing.
@@ -97,6 +108,7 @@ Plan plan_deletion(const api::Object& object, const Observed& observed) {
   Plan plan{.cidr = status.cidr, .gateway = status.gateway, .bridge = status.bridge};
   if (!observed.users.empty()) {
     wait(plan, "InUse", fmt::format("waits until its addresses are free: {}", join(observed.users, ", ")));
+    plan_record(object, observed.host.record, plan.steps, plan.events);
     plan.look_again = kSlowly;
     return plan;
   }
@@ -106,6 +118,9 @@ Plan plan_deletion(const api::Object& object, const Observed& observed) {
   for (const auto& link : observed.host.links) {
     if (is_ours(link, uid)) plan.steps.push_back({.name = "Bridge", .step = actuators::RemoveLink{uid, link.name}, .undo = {}});
   }
+  // Last: it is what is left of the network when the database is lost.
+  if (observed.host.directory_exists)
+    plan.steps.push_back({.name = "Directory", .step = actuators::RemoveNetworkDirectory{uid}, .undo = {}});
   if (plan.steps.empty()) {
     plan.finalizer = FinalizerChange::Remove;
   } else {
@@ -168,7 +183,9 @@ void plan_nat(Plan& plan, const api::Object& object, const Observed& observed) {
 void plan_objects(Plan& plan, const api::Object& object, const Observed& observed, std::uint8_t prefix) {
   plan_bridge(plan, object, observed, prefix);
   plan_nat(plan, object, observed);
-  if (!plan.steps.empty()) {
+  const bool making = !plan.steps.empty();
+  plan_record(object, observed.host.record, plan.steps, plan.events);
+  if (making) {
     wait(plan, "Making", fmt::format("bridge {} is being made", plan.bridge));
     plan.look_again = kAtOnce;
     return;
@@ -198,7 +215,7 @@ Plan plan_for(const api::Object& object, const Observed& observed) {
     return plan;
   }
   const auto* bridge = link_named(observed, plan.bridge);
-  const auto choice = choose(network, observed, bridge != nullptr && !bridge->addresses.empty());
+  const auto choice = choose(network, observed, bridge);
   if (!choice.conflict.empty()) {
     plan.findings.push_back(
         {.type = "CidrConflict", .status = ConditionStatus::True, .reason = "Overlap", .message = choice.conflict});

@@ -24,8 +24,8 @@ Outcome NetworkReconciler::reconcile(const api::ObjectKey& key) {
   auto next = *network;
   std::get<api::Network>(next.body).status = status_of(*network, *observed, plan, applied);
   const auto written = write_status(ports_.objects, *network, next);
-  if (!applied.error && !written) return outcome_of(written.error(), {}, applied.mutations);
-  return outcome_of(applied.error, plan.look_again, applied.mutations);
+  if (!applied.error && !written) return outcome_of(written.error(), {}, applied);
+  return outcome_of(applied.error, plan.look_again, applied);
 }
 
 std::vector<api::ObjectKey> NetworkReconciler::affected_by(const store::Change& change) {

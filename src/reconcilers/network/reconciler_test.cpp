@@ -54,6 +54,61 @@ TEST_CASE_FIXTURE(NetworkWorld, "a network without a range takes the first free 
   CHECK(host.mutations() == mutations);
 }
 
+TEST_CASE_FIXTURE(NetworkWorld, "a network is recorded before its bridge is made, and its record is the last to go") {
+  const auto uid = make("a", {});
+  settle();
+  REQUIRE(host.log().size() == 3);
+  CHECK(host.log()[0] == "WriteRecord Network a");
+  const auto recorded = host.records().value();
+  REQUIRE(recorded.size() == 1);
+  CHECK(recorded[0].uid == uid);
+  CHECK(std::get<api::Network>(recorded[0].object->body).status.cidr == "10.63.0.0/24");
+  host.clear_log();
+  remove(key(api::Kind::Network, "a"));
+  settle();
+  REQUIRE(host.log().size() == 3);
+  CHECK(host.log()[2] == "RemoveNetworkDirectory " + uid);
+  CHECK(host.records()->empty());
+  CHECK_FALSE(exists(key(api::Kind::Network, "a")));
+}
+
+TEST_CASE_FIXTURE(NetworkWorld, "a record that was lost, spoilt or is out of date is written again, and nothing else happens") {
+  const auto uid = make("a", {});
+  settle();
+  for (int round = 0; round < 3; ++round) {
+    host.clear_log();
+    if (round == 0) host.lose_record(uid);
+    if (round == 1) host.spoil_record(uid, "object.json is a symbolic link");
+    if (round == 2) {
+      REQUIRE(objects.edit(key(api::Kind::Network, "a"), [](api::Object& object) -> Result<void> {
+        object.meta.labels["tier"] = "front";
+        return {};
+      }));
+    }
+    settle();
+    CHECK(host.log() == std::vector<std::string>{"WriteRecord Network a"});
+    CHECK(said("a", "Ready") == "True Ready");
+    CHECK(events.count("RecordUnreadable") == (round >= 1 ? 1 : 0));
+  }
+  CHECK(host.records()->front().object->meta.labels.at("tier") == "front");
+}
+
+TEST_CASE_FIXTURE(NetworkWorld, "a network whose status was lost keeps the range that its bridge stands on") {
+  host.add_route({.destination = *parse_cidr("10.63.0.0/24"), .link = "eth0"});
+  make("a", {});
+  settle();
+  REQUIRE(seen("a").cidr == "10.63.1.0/24");
+  auto object = *store->get(key(api::Kind::Network, "a"));
+  std::get<api::Network>(object.body).status = {};
+  REQUIRE(store->update(object));
+  host.add_route({.destination = *parse_cidr("10.63.4.0/24"), .link = "eth0"});
+  host.clear_log();
+  settle();
+  CHECK(seen("a").cidr == "10.63.1.0/24");
+  CHECK(said("a", "Ready") == "True Ready");
+  CHECK(host.log().empty());
+}
+
 TEST_CASE_FIXTURE(NetworkWorld, "a range that the host routes already is a condition that names the route, until it is gone") {
   host.add_route({.destination = *parse_cidr("0.0.0.0/0"), .link = "eth0"});
   host.add_route({.destination = *parse_cidr("10.9.0.0/16"), .link = "wg0"});

@@ -51,14 +51,14 @@ Outcome VirtualMachineReconciler::reconcile(const api::ObjectKey& key) {
   const auto plan = plan_for(*vm, *observed);
   const auto applied = carry_out(ports_, *vm, plan);
   record_events(ports_, *vm, plan, applied);
-  if (plan.finalizer == FinalizerChange::Remove && !applied.error) return outcome_of({}, {}, applied.mutations);
+  if (plan.finalizer == FinalizerChange::Remove && !applied.error) return outcome_of({}, {}, applied);
 
   auto next = *vm;
   std::get<api::VirtualMachine>(next.body).status = status_of(*vm, *observed, plan, applied);
   const auto written = write_status(ports_.objects, *vm, next);
   const auto error = applied.error ? applied.error : plan.error;
-  if (!error && !written) return outcome_of(written.error(), {}, applied.mutations);
-  return outcome_of(error, plan.look_again, applied.mutations);
+  if (!error && !written) return outcome_of(written.error(), {}, applied);
+  return outcome_of(error, plan.look_again, applied);
 }
 
 std::vector<api::ObjectKey> VirtualMachineReconciler::affected_by(const store::Change& change) {
