@@ -286,6 +286,10 @@ void Manager::count(api::Kind kind, const reconcilers::Outcome& outcome, std::ch
       .observe(std::chrono::duration<double>(took).count());
   metrics_.counter("banger_host_mutations_total", "Steps that changed something on the host.", {{"controller", controller}})
       .add(static_cast<double>(outcome.mutations));
+  for (const auto step : outcome.changed) {
+    metrics_.counter("banger_mutations_total", "Changes of the host, by the step that made them.", {{"step", std::string(step)}})
+        .add();
+  }
 }
 
 void Manager::resync() {

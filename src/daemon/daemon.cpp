@@ -20,9 +20,11 @@
 #include "base/clock.hpp"
 #include "base/log.hpp"
 #include "base/random.hpp"
+#include "controller/adopt_mode.hpp"
 #include "controller/event_recorder.hpp"
 #include "controller/manager.hpp"
 #include "controller/metrics.hpp"
+#include "controller/recovery.hpp"
 #include "daemon/preflight.hpp"
 #include "daemon/version.hpp"
 #include "intake/manifest_directory.hpp"
@@ -63,6 +65,51 @@ void notify_ready() {
            static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + length));
 }
 
+// The database, or a new one filled from what is left of the old one.
+Result<controller::OpenedState> open_store(const Options& options, actuators::Host& host, controller::AdoptMode& adopt_mode,
+                                           Clock& clock, Random& random) {
+  controller::RecoverySteps steps;
+  steps.ensure = [](store::Objects& objects) { return reconcilers::ensure_builtins(objects); };
+  steps.before = [&](const controller::RecoveryPlan& plan) { return adopt_mode.enter(plan.report); };
+  steps.labels = [&](std::size_t& labelled) { return controller::owner_labels(host, labelled); };
+  BGR_TRY(auto state, controller::open_state(options.state_dir + "/db", {host, clock, random}, steps));
+  if (!state.plan.report.empty()) log::warning("state was lost", {{"report", state.plan.report}});
+  for (const auto& problem : state.plan.problems) log::warning("not brought back", {{"problem", problem}});
+  if (adopt_mode.active()) log::warning(adopt_mode.text());
+  return state;
+}
+
+// In adopt mode, also that of an earlier start: what bears a label and has no object waits for one of its name.
+Result<void> claim_labelled(store::Objects& objects, actuators::Host& host, const controller::AdoptMode& adopt_mode) {
+  if (!adopt_mode.active()) return {};
+  std::size_t labelled = 0;
+  BGR_TRY(const auto labels, controller::owner_labels(host, labelled));
+  BGR_TRY(auto claims, controller::claims_left(labels, host, objects.store()));
+  objects.claim(std::move(claims));
+  return {};
+}
+
+// Where a person looks: an event on the one object that every host has.
+void tell_of_loss(controller::EventRecorder& events, store::Objects& objects, controller::AdoptMode& adopt_mode,
+                  const controller::RecoveryPlan& loss) {
+  const api::ObjectKey key{.kind = api::Kind::Network, .ns = "", .name = "default"};
+  const auto network = objects.store().get(key);
+  const auto uid = network ? network->meta.uid : "";
+  if (!loss.report.empty()) events.record(key, uid, api::EventType::Warning, "StateLost", loss.report);
+  for (const auto& problem : loss.problems) events.record(key, uid, api::EventType::Warning, "NotRestored", problem);
+  if (adopt_mode.active()) events.record(key, uid, api::EventType::Warning, "AdoptMode", adopt_mode.text());
+  adopt_mode.on_leave([&events, key, uid](const std::string& how) {
+    events.record(key, uid, api::EventType::Normal, "AdoptModeEnded", "what no manifest declares may go again: " + how);
+  });
+}
+
+intake::Options manifest_options(const Options& options, controller::AdoptMode& adopt_mode) {
+  intake::Options out{.directory = options.manifests};
+  out.removals_held = [&adopt_mode] { return adopt_mode.active(); };
+  out.read_whole = [&adopt_mode] { (void)adopt_mode.leave("every manifest was read"); };
+  return out;
+}
+
 }  // namespace
 
 Result<void> run(const Options& options) {
@@ -72,17 +119,21 @@ Result<void> run(const Options& options) {
   SystemRandom random;
   const actuators::Layout layout{options.state_dir, options.run_dir};
 
-  BGR_TRY(const auto store, store::open_rocksdb_store(options.state_dir + "/db"));
-  store::Objects objects(*store, clock, random);
-  BGR_CHECK(reconcilers::ensure_builtins(objects));
+  controller::AdoptMode adopt_mode(layout.state_dir / "adopting");
   controller::Metrics metrics;  // outlives the host: a hint under way when the manager goes still counts in it
+  auto& adopting = metrics.gauge("banger_adopt_mode", "1 while what came back after a loss is neither pruned nor collected.");
+  metrics.before_text([&] { adopting.set(adopt_mode.active() ? 1 : 0); });
   BGR_TRY(const auto host, actuators::make_local_host({.layout = layout,
                                                        .shim_path = grounds.shim_path,
                                                        .init_path = grounds.init_path,
                                                        .qemu_path = options.qemu,
                                                        .accelerator = options.accelerator},
                                                       clock, random));
+  BGR_TRY(const auto state, open_store(options, *host, adopt_mode, clock, random));
+  store::Objects objects(*state.store, clock, random);
+  BGR_CHECK(claim_labelled(objects, *host, adopt_mode));
   controller::EventRecorder events(objects, clock);
+  tell_of_loss(events, objects, adopt_mode, state.plan);
   controller::Manager manager({.workers = options.workers}, objects, *host, clock, metrics);
   manager.every(kEventFlush, "write the counts of repeated events", [&] { events.flush(); });
   for (auto& reconciler : reconcilers::make_reconcilers({objects, *host, events, clock, random}, layout)) {
@@ -91,6 +142,7 @@ Result<void> run(const Options& options) {
   server::Server server({.socket_path = options.socket, .version = std::string(kProgramVersion)}, objects,
                         {.metrics_text = [&] { return metrics.text(); },
                          .ready = [&] { return manager.ready(); },
+                         .notice = [&] { return adopt_mode.text(); },
                          .serial_log_path = [&](const api::Object& vm) -> Result<std::string> {
                            return actuators::serial_log_path(layout, vm.meta.uid).native();
                          }});
@@ -99,8 +151,7 @@ Result<void> run(const Options& options) {
   std::unique_ptr<intake::ManifestDirectory> directory;
   std::jthread intake;  // after the directory that it works on: an early end joins it first
   if (!options.manifests.empty()) {
-    directory =
-        std::make_unique<intake::ManifestDirectory>(intake::Options{.directory = options.manifests}, objects, events, clock);
+    directory = std::make_unique<intake::ManifestDirectory>(manifest_options(options, adopt_mode), objects, events, clock);
     intake = std::jthread([&](const std::stop_token& stop) { directory->run(stop); });
   }
   log::info("serving", {{"socket", options.socket}, {"state", options.state_dir}, {"manifests", options.manifests}});

@@ -15,7 +15,9 @@ int main(int argc, char** argv) {
   banger::log::set_up(options->log_format, options->log_level);
   if (auto ended = banger::daemon::run(*options); !ended) {
     fmt::print(stderr, "bangerd: {}\n", banger::printable(ended.error().message));
-    return 1;
+    // As sysexits.h: another try cannot help, something must be set or installed otherwise (a newer database, a bad path).
+    constexpr int kConfigurationError = 78;
+    return ended.error().code == banger::ErrorCode::Invalid ? kConfigurationError : 1;
   }
   return 0;
 }

@@ -43,7 +43,9 @@ Result<void> ManifestDirectory::scan() {
     BGR_CHECK(write(pass));
   }
   BGR_CHECK(prune(pass));
-  return publish(pass);
+  BGR_CHECK(publish(pass));
+  if (options_.removals_held && options_.removals_held() && was_read_whole(pass)) options_.read_whole();
+  return {};
 }
 
 void ManifestDirectory::look(Pass& pass) {
@@ -179,6 +181,13 @@ bool ManifestDirectory::may_accept_identity(const Pass& pass) const {
   return std::ranges::all_of(owned_by(pass.live, options_.name), [&](const auto* object) {
     return pass.claims.contains(api::key_of(*object)) || table_.find(owner_of(*object)->file) != nullptr;
   });
+}
+
+// An empty directory from which objects came says nothing: what it is to hold may not be mounted.
+bool ManifestDirectory::was_read_whole(const Pass& pass) const {
+  if (!pass.readable() || table_.anything_settles()) return false;
+  if (pass.rows.empty() && !owned_by(pass.live, options_.name).empty()) return false;
+  return std::ranges::all_of(pass.rows, [](const auto& entry) { return entry.second.state == "Applied"; });
 }
 
 // One event for each file whose row became bad or says something else than before, and one when removals begin to wait.

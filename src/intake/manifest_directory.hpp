@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -28,6 +29,10 @@ struct Options {
   // A declaration must be missing this long before its object goes, and removals that follow one another faster count as one:
   // programs replace files by removing and making them, and `rm -r` is not a row of single wishes.
   std::chrono::milliseconds removal_settle{500};
+  // Adopt mode (both or none are set). While removals_held() says true, none is decided here, a person's confirmation apart.
+  // read_whole() is called after a scan that found every file in its final state and applied.
+  std::function<bool()> removals_held;
+  std::function<void()> read_whole;
 };
 
 // Level-triggered: a scan looks at everything and needs no memory of earlier ones but what the store holds (who owns an object,
@@ -64,6 +69,7 @@ class ManifestDirectory {
   std::optional<std::string> rival(const Pass& pass, const std::string& file, const api::ObjectKey& key) const;
   Result<void> write(Pass& pass);
   Result<void> prune(Pass& pass);
+  bool was_read_whole(const Pass& pass) const;
   bool must_stay(const Pass& pass, const std::string& file) const;
   bool settled(const Pass& pass, const std::set<api::ObjectKey>& fresh);
   Result<void> remove(Pass& pass, const std::set<api::ObjectKey>& keys);

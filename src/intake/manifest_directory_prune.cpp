@@ -38,6 +38,7 @@ Result<void> ManifestDirectory::prune(Pass& pass) {
                    .owned = owned.size(),
                    .token = pass.old_status().prune_token,
                    .confirmed_token = std::get<api::ManifestSource>(pass.source.body).spec.confirmed_prune_token,
+                   .held = options_.removals_held && options_.removals_held(),
                    .now_ms = clock_.wall().time_since_epoch().count()};
   const auto& waited = pass.old_status().waiting_removals;
   std::set<api::ObjectKey> fresh;

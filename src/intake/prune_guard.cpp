@@ -29,6 +29,11 @@ void explain(const PruneInput& input, PruneDecision& decision) {
   const auto what = fmt::format("{} object{} of this directory {} declared by no file", decision.wait.size(),
                                 decision.wait.size() == 1 ? "" : "s", decision.wait.size() == 1 ? "is" : "are");
   const std::string how = "; to let them go: bangerctl sources confirm";
+  if (input.held && (input.directory == DirectoryState::Same || input.directory == DirectoryState::Replaced)) {
+    decision.reason = "AdoptMode";
+    decision.message = fmt::format("objects came back from records after the database was lost, and {}{}", what, how);
+    return;
+  }
   switch (input.directory) {
     case DirectoryState::Same:
       decision.reason = "TooMany";
@@ -64,7 +69,7 @@ PruneDecision decide_prune(const PruneInput& input) {
       fresh.insert(key);
     }
   }
-  if (input.directory == DirectoryState::Same && fresh.size() <= prune_limit(input.owned)) {
+  if (input.directory == DirectoryState::Same && !input.held && fresh.size() <= prune_limit(input.owned)) {
     decision.remove = std::move(fresh);
   } else {
     decision.wait.merge(fresh);

@@ -27,6 +27,7 @@ struct PruneInput {
   std::set<api::ObjectKey> waiting;                  // of those, the ones that have waited before
   std::string token;                                 // under which they waited
   std::string confirmed_token;                       // what a person has confirmed
+  bool held = false;                                 // adopt mode: the database was lost, and the manifests are still being read
   std::int64_t now_ms = 0;                           // makes a new token unlike every earlier one
 };
 
@@ -34,7 +35,8 @@ struct PruneDecision {
   std::set<api::ObjectKey> remove;
   std::set<api::ObjectKey> wait;
   std::string token;    // of the waiting; empty when none wait
-  std::string reason;   // of the condition: NothingWaits | TooMany | DirectoryReplaced | DirectoryMissing | DirectoryUnreadable
+  std::string reason;   // of the condition: NothingWaits | TooMany | AdoptMode | DirectoryReplaced | DirectoryMissing |
+                        // DirectoryUnreadable
   std::string message;  // a sentence for people
 };
 

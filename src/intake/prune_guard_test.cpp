@@ -124,5 +124,17 @@ TEST_CASE("a confirmation works for a directory that is gone, too") {
   CHECK(decide_prune(it).remove.size() == 3);
 }
 
+TEST_CASE("in adopt mode even one removal waits, until a person confirms it") {
+  auto held = input(100, 1);
+  held.held = true;
+  const auto waits = decide_prune(held);
+  CHECK(waits.remove.empty());
+  CHECK(waits.reason == "AdoptMode");
+  CHECK(waits.message.find("came back from records after the database was lost") != std::string::npos);
+  remember(held, waits);
+  held.confirmed_token = waits.token;
+  CHECK(decide_prune(held).remove.size() == 1);
+}
+
 }  // namespace
 }  // namespace banger::intake

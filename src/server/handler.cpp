@@ -102,7 +102,10 @@ Answer<Reply> Handler::fixed_page(const Request& request, const Target& target) 
   } else if (path == "/healthz" || path == "/readyz") {
     const bool writable = !objects_.store().poisoned();
     const bool ready = path == "/healthz" || !hooks_.ready || hooks_.ready();
-    page = text_page(!writable ? "the store refuses writes\n" : ready ? "ok\n" : "not ready yet\n");
+    auto text = std::string(!writable ? "the store refuses writes\n" : ready ? "ok\n" : "not ready yet\n");
+    const auto notice = hooks_.notice ? hooks_.notice() : "";
+    if (path == "/readyz" && !notice.empty()) text += notice + "\n";
+    page = text_page(text);
     if (!writable || !ready) page.status = 503;
   } else if (path == "/metrics") {
     page = text_page(hooks_.metrics_text ? hooks_.metrics_text() : "");

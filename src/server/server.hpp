@@ -38,6 +38,7 @@ struct ServerOptions {
 struct Hooks {
   std::function<std::string()> metrics_text;
   std::function<bool()> ready;
+  std::function<std::string()> notice;  // one line that /readyz says beside "ok"; empty: nothing
   std::function<Result<std::string>(const api::Object& vm)> serial_log_path;
 };
 

@@ -129,13 +129,38 @@ WriteResult<api::Object> Objects::create(api::Object object) {
   object.meta.creation_time = now(clock_);
   object.meta.deletion_time = std::nullopt;
   if (auto refusals = api::validate(object, nullptr); !refusals.empty()) return refuse(key, std::move(refusals));
+  const auto claimed = claim_of(key);
   for (int attempt = 1;; ++attempt) {
-    object.meta.uid = new_uid(random_);
+    const bool by_claim = claimed && attempt == 1;
+    object.meta.uid = by_claim ? *claimed : new_uid(random_);
     auto stored = store_.create(object);
+    const bool taken = !stored && stored.error().code == ErrorCode::Conflict;
+    if (by_claim && (stored || taken)) forget_claim(*claimed);
     if (stored) return *std::move(stored);
     // Conflict: another living object has this uid's short id. One in 2^48 even with thousands of objects.
     if (stored.error().code != ErrorCode::Conflict || attempt == kAttempts) return refuse(std::move(stored).error());
   }
+}
+
+void Objects::claim(Claims claims) {
+  const std::lock_guard lock(mutex_);
+  claims_ = std::move(claims);
+}
+
+Objects::Claims Objects::claims() const {
+  const std::lock_guard lock(mutex_);
+  return claims_;
+}
+
+void Objects::forget_claim(const std::string& uid) {
+  const std::lock_guard lock(mutex_);
+  std::erase_if(claims_, [&](const auto& entry) { return entry.second == uid; });
+}
+
+std::optional<std::string> Objects::claim_of(const api::ObjectKey& key) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = claims_.find(key);
+  return found == claims_.end() ? std::nullopt : std::optional(found->second);
 }
 
 WriteResult<api::Object> Objects::write_part(const api::Object& object, Part part) {

@@ -4,6 +4,8 @@
 #pragma once
 
 #include <functional>
+#include <map>
+#include <mutex>
 #include <optional>
 #include <string>
 
@@ -31,6 +33,13 @@ class Objects {
   Objects(Store& store, Clock& clock, Random& random) : store_(store), clock_(clock), random_(random) {}
 
   Store& store() { return store_; }
+
+  // uids that are spoken for: what bears them is there, but no object. An object that is created under such a key gets that uid,
+  // and so takes over what bears it. Each is good for one object. A claim whose uid a living object has already is dropped.
+  using Claims = std::map<api::ObjectKey, std::string>;
+  void claim(Claims claims);
+  [[nodiscard]] Claims claims() const;
+  void forget_claim(const std::string& uid);  // what bore it is gone
 
   // Validates, gives uid, creation time, generation 1; drops status. Errors: Invalid (also for a resourceVersion that is set),
   // AlreadyExists.
@@ -67,10 +76,13 @@ class Objects {
   enum class Part { Main, Status };
   WriteResult<api::Object> edit_part(const api::ObjectKey& key, const Edit& change, Part part);
   WriteResult<api::Object> write_part(const api::Object& object, Part part);
+  std::optional<std::string> claim_of(const api::ObjectKey& key) const;
 
   Store& store_;
   Clock& clock_;
   Random& random_;
+  mutable std::mutex mutex_;
+  Claims claims_;
 };
 
 }  // namespace banger::store

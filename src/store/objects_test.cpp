@@ -414,5 +414,30 @@ TEST_CASE("many editors at once each have their edit in the end") {
   CHECK(must(w.store->get(vm_key("web"))).meta.labels.size() == 100);
 }
 
+TEST_CASE("an object that is created under a claimed key gets the claimed uid, once") {
+  World w;
+  const auto claimed = make_vm("x").meta.uid;
+  const auto other = make_vm("y").meta.uid;
+  w.objects.claim({{vm_key("web"), claimed}, {vm_key("db"), other}});
+  CHECK(ok(w.objects.create(fresh_vm("web"))).meta.uid == claimed);
+  CHECK(w.objects.claims().size() == 1);
+  ok(w.objects.remove(vm_key("web"), {}));
+  CHECK(ok(w.objects.create(fresh_vm("web"))).meta.uid != claimed);
+  w.objects.forget_claim(other);
+  CHECK(ok(w.objects.create(fresh_vm("db"))).meta.uid != other);
+}
+
+TEST_CASE("a refused create keeps the claim, and a claim on a living object's uid is void") {
+  World w;
+  const auto living = ok(w.objects.create(fresh_vm("a")));
+  w.objects.claim({{vm_key("b"), living.meta.uid}});
+  auto bad = fresh_vm("b");
+  spec_of(bad).cpus = 99;
+  CHECK(!w.objects.create(bad));
+  CHECK(w.objects.claims().size() == 1);
+  CHECK(ok(w.objects.create(fresh_vm("b"))).meta.uid != living.meta.uid);
+  CHECK(w.objects.claims().empty());
+}
+
 }  // namespace
 }  // namespace banger::store
