@@ -52,6 +52,7 @@ class Planner {
     choose_objects();
     for (const auto* record : chosen_) add_leases(*record);
     add_claims();
+    add_unreadable();
     plan_.base = base();
     plan_.report = report();
     return std::move(plan_);
@@ -61,11 +62,7 @@ class Planner {
   void choose_objects() {
     std::map<api::ObjectKey, const StoredRecord*> best;
     for (const auto& record : input_.records) {
-      if (!record.object) {
-        plan_.problems.push_back(
-            fmt::format("{} {} does not come back: {}", api::info(record.kind).name, record.uid, printable(record.error)));
-        continue;
-      }
+      if (!record.object) continue;
       auto& current = best[api::key_of(*record.object)];
       const StoredRecord* loser = current;
       if (current == nullptr || is_better(*record.object, *current->object)) {
@@ -125,6 +122,16 @@ class Planner {
                                              api::to_string(key), uids.size(),
                                              join(std::vector(uids.begin(), uids.end()), ", ")));
       }
+    }
+  }
+
+  void add_unreadable() {
+    std::set<std::string> claimed;
+    for (const auto& [key, uid] : plan_.claims) claimed.insert(uid);
+    for (const auto& record : input_.records) {
+      if (record.object || claimed.contains(record.uid)) continue;
+      plan_.problems.push_back(
+          fmt::format("{} {} does not come back: {}", api::info(record.kind).name, record.uid, printable(record.error)));
     }
   }
 

@@ -110,6 +110,9 @@ TEST_CASE("what has a label and no record is claimed by its name; a name with tw
   REQUIRE(got.problems.size() == 1);
   CHECK(got.problems[0].find("VirtualMachine default/two is named by labels of 2 uids") == 0);
   CHECK(got.report.find("2 objects known by labels only") != std::string::npos);
+  // A record that cannot be read is no loss where a label tells the name.
+  const StoredRecord spoilt{.kind = Kind::VirtualMachine, .uid = uid_number(5), .path = "p", .error = "vm.json cannot be read"};
+  CHECK(plan({.records = {spoilt}, .labels = {{.uid = uid_number(5), .of = web, .where = "link a"}}}).problems.empty());
 }
 
 TEST_CASE("of two records of one name the one that is not being deleted comes back; damaged ones are named") {
