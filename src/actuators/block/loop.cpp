@@ -41,9 +41,10 @@ std::optional<unsigned> index_of(std::string_view name) {
 
 bool lost_race(int error) { return error == EBUSY || error == ENXIO || error == ENODEV; }
 
-LoopStatus status_from(unsigned index, const loop_info64& info, std::uint64_t size) {
+LoopStatus status_from(unsigned index, dev_t number, const loop_info64& info, std::uint64_t size) {
   const auto* label = reinterpret_cast<const char*>(info.lo_file_name);
   return {.index = index,
+          .number = number,
           .file = {info.lo_device, info.lo_inode},
           .offset = {info.lo_offset},
           .limit = {info.lo_sizelimit},
@@ -107,7 +108,7 @@ class LoopMaker {
       error = errno;
       return std::nullopt;
     }
-    return LoopDevice(std::move(fd), node.st_rdev, status_from(index, info, size));
+    return LoopDevice(std::move(fd), status_from(index, node.st_rdev, info, size));
   }
 
   // Nothing: somebody else was faster.

@@ -33,6 +33,7 @@ Result<FileId> file_id(const std::filesystem::path& path);
 // As LOOP_GET_STATUS64 and BLKGETSIZE64 tell.
 struct LoopStatus {
   unsigned index = 0;  // of /dev/loop<index>
+  dev_t number = 0;    // as a device-mapper table names it
   FileId file;
   Bytes offset;
   Bytes limit;  // zero: to the end of the file
@@ -51,7 +52,7 @@ class LoopDevice {
   static Result<std::optional<LoopDevice>> open(unsigned index);
 
   [[nodiscard]] const LoopStatus& status() const { return status_; }  // when it was opened
-  [[nodiscard]] dev_t number() const { return number_; }
+  [[nodiscard]] dev_t number() const { return status_.number; }
   [[nodiscard]] std::string path() const;
   [[nodiscard]] Result<Bytes> size() const;
   // Its file became longer: now the device is. Never makes it shorter than the file.
@@ -59,10 +60,9 @@ class LoopDevice {
 
  private:
   friend class LoopMaker;
-  LoopDevice(UniqueFd fd, dev_t number, LoopStatus status) : fd_(std::move(fd)), number_(number), status_(std::move(status)) {}
+  LoopDevice(UniqueFd fd, LoopStatus status) : fd_(std::move(fd)), status_(std::move(status)) {}
 
   UniqueFd fd_;
-  dev_t number_ = 0;
   LoopStatus status_;
 };
 

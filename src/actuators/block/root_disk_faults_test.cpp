@@ -87,9 +87,31 @@ TEST_CASE("a whole stack is up and down in milliseconds, and watching many costs
   }
   begin = Clock::now();
   for (const auto& uid : uids) CHECK(done(apply(DeactivateRootDisk{uid}), Applied::Changed));
-  MESSAGE("a VM: up ", up, " ms, seen to be right ", again, " ms, down ", since(begin) / kCount, " ms; all ", kCount,
+  const auto down = since(begin) / kCount;
+  MESSAGE("a VM: up ", up, " ms, seen to be right ", again, " ms, down ", down, " ms; all ", kCount,
           " observed in one pass: ", seen, " ms");
-  CHECK(up < 1000);
+  if (!testing::is_installed("dmsetup") || !testing::is_installed("losetup")) return;
+  // The same by programs, as a script would, in the same run; the base loop is there already.
+  const auto shared = attach_loop({.file = f.base, .access = LoopAccess::ReadOnly, .label = ""});
+  REQUIRE(shared.has_value());
+  constexpr unsigned kByScript = 5;
+  double script_up = 0;
+  double script_down = 0;
+  for (unsigned i = 0; i < kByScript; ++i) {
+    const auto name = "test-" + uids[i];
+    begin = Clock::now();
+    auto loop = testing::run_program({"losetup", "--find", "--show", root_cow_path(f.layout, uids[i])}).output;
+    while (loop.ends_with('\n')) loop.pop_back();
+    const auto table = fmt::format("0 {} snapshot {} {} PO {}", mib(64).value / kSectorSize, shared->path(), loop, kChunkSectors);
+    CHECK(testing::run_program({"dmsetup", "create", "--noudevsync", name, "--table", table}).status == 0);
+    script_up += since(begin) / kByScript;
+    begin = Clock::now();
+    CHECK(testing::run_program({"dmsetup", "remove", "--noudevsync", name}).status == 0);
+    CHECK(testing::run_program({"losetup", "-d", loop}).status == 0);
+    script_down += since(begin) / kByScript;
+  }
+  MESSAGE("by losetup and dmsetup: up ", script_up, " ms (", script_up / up, " times ours), down ", script_down, " ms (",
+          script_down / down, " times ours)");
 }
 
 TEST_CASE("many at once, over one base and over each their own, get what they asked for") {

@@ -2,6 +2,7 @@
 #include "actuators/block/root_disk_view.hpp"
 
 #include <fmt/format.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,15 +17,12 @@
 namespace banger::actuators::block {
 namespace {
 
-struct OwnedFile {
-  std::string vm_uid;
-  std::string path;
-};
-using FilesById = std::multimap<FileId, OwnedFile>;
+// One file may be several VMs': their common base. Path by file and VM.
+using FilesById = std::map<std::pair<FileId, std::string>, std::string>;
 
 void add_files(FilesById& files, const Layout& layout, const std::string& uid) {
   for (const auto& path : {root_base_path(layout, uid), root_cow_path(layout, uid)}) {
-    if (const auto id = file_id(path)) files.emplace(*id, OwnedFile{uid, path.native()});
+    if (const auto id = file_id(path)) files.emplace(std::pair(*id, uid), path.native());
   }
 }
 
@@ -47,8 +45,9 @@ std::optional<std::string> uid_of_path(const Layout& layout, const std::string& 
 // Whose loop this is: by its file, else by its label, else by the path of its file.
 std::vector<std::pair<std::string, LoopView>> owners_of(const LoopStatus& loop, const FilesById& files, const Layout& layout) {
   std::vector<std::pair<std::string, LoopView>> out;
-  const auto [begin, end] = files.equal_range(loop.file);
-  for (auto it = begin; it != end; ++it) out.emplace_back(it->second.vm_uid, view_of(loop, it->second.path));
+  for (auto it = files.lower_bound({loop.file, ""}); it != files.end() && it->first.first == loop.file; ++it) {
+    out.emplace_back(it->first.second, view_of(loop, it->second));
+  }
   if (!out.empty()) return out;
   auto view = view_of(loop);
   auto owner = uid_of_label(loop.label);
@@ -122,16 +121,17 @@ class Observer {
     return out;
   }
 
-  void know_all_loops(std::vector<LoopStatus> loops) { loops_ = std::move(loops); }
+  void know_all_loops(std::vector<LoopStatus> loops) {
+    for (const auto& loop : loops) by_number_.emplace(loop.number, loop);
+    loops_ = std::move(loops);
+  }
 
  private:
   Result<std::optional<LoopStatus>> status_of(const SnapshotTable::Device& device) {
+    if (const auto known = by_number_.find(::makedev(device.major, device.minor)); known != by_number_.end())
+      return known->second;
     const auto index = loop_of(device.major, device.minor);
     if (!index) return std::nullopt;
-    if (loops_) {
-      const auto known = std::ranges::lower_bound(*loops_, *index, {}, &LoopStatus::index);
-      if (known != loops_->end() && known->index == *index) return *known;
-    }
     BGR_TRY(const auto loop, LoopDevice::open(*index));
     if (!loop) return std::nullopt;
     return loop->status();
@@ -140,18 +140,17 @@ class Observer {
   Result<Below> below(const SnapshotTable::Device& device, const std::string& uid, std::vector<LoopView>& loops) {
     BGR_TRY(const auto status, status_of(device));
     if (!status) return Below{.device = fmt::format("{}:{}", device.major, device.minor), .file = ""};
-    for (const auto& [owner, view] : owners_of(*status, files_, layout_)) {
-      if (owner != uid) continue;
+    const auto path = files_.find({status->file, uid});
+    const auto view = path != files_.end() ? view_of(*status, path->second) : view_of(*status);
+    if (path != files_.end() || uid_of_label(view.label) == uid || uid_of_path(layout_, view.backing) == uid)
       loops.push_back(view);
-      return Below{.device = view.device, .file = view.backing};
-    }
-    const auto view = view_of(*status);
     return Below{.device = view.device, .file = view.backing};
   }
 
   const Layout& layout_;
   FilesById files_;
   std::optional<std::vector<LoopStatus>> loops_;
+  std::map<dev_t, LoopStatus> by_number_;
 };
 
 bool has_cow(const Layout& layout, const std::string& uid) { return ::access(root_cow_path(layout, uid).c_str(), F_OK) == 0; }
