@@ -3,6 +3,7 @@
 """Runs the suites and sums them up. Called by tools/test once packages are there; the last line is 'N passed, N failed, N skipped'."""
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import os
 import pathlib
@@ -14,6 +15,9 @@ from collections.abc import Callable
 
 TOP = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(TOP / "tests"))
+
+# Tests that wait more than they compute run so many at once.
+SIDE_BY_SIDE = min(4, os.cpu_count() or 1)
 
 # Unit suites: name -> program below the build directory. One a room, as the meson files make them.
 UNIT = {
@@ -114,12 +118,17 @@ def sanitized(directory: str, sanitizers: str, names: list[str], environment: di
         # Unoptimised: GCC takes more than twice as long for the largest files otherwise. -fno-wrapv: signed overflow is to be seen here.
         build(directory, f"-Db_sanitize={sanitizers}", "-Db_lundef=false", "-Doptimization=0", "-Dcpp_args=-fno-wrapv", targets=" ".join([*(UNIT[n] for n in names), *BESIDE]))
         total = Outcome()
-        for name in names:
+
+        def run_one(name: str) -> None:
             started = time.monotonic()
             one = run_doctest(TOP / directory / UNIT[name], environment, limit=1200)
-            total.add(one)
             print(f"    {name:<14}{one.passed:>5} passed {one.failed:>3} failed {one.skipped:>3} skipped {time.monotonic() - started:7.1f} s",
                   flush=True)
+            total.add(one)
+
+        with concurrent.futures.ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+            for done in [pool.submit(run_one, name) for name in names]:
+                done.result()
         total.notes = sorted(set(total.notes))
         return total
     return run
@@ -172,7 +181,7 @@ SUITES: dict[str, tuple[str, Callable[[], Outcome]]] = {
               checks(["/usr/bin/python3", "tests/style/style.py"], ["/usr/bin/python3", "tools/check_layers.py"])),
     **{name: (f"unit tests of {pathlib.Path(program).parent}", unit(name)) for name, program in UNIT.items()},
     "boot": ("real guests boot from what the image room makes", unit("boot")),
-    "e2e": ("real guests, taps, bridge, nft and cgroup in a private network namespace", python_suite("tests/e2e/run.py")),
+    "e2e": ("real guests, taps, bridge, nft and cgroup in a private network namespace", python_suite("tests/e2e/run.py", "--jobs", str(SIDE_BY_SIDE))),
     "testhost": ("a host with device-mapper and KVM in QEMU: its runner, unit programs, marked end-to-end tests", python_suite("tests/testhost/run.py")),
     "testhost-full": ("all of e2e in the test host; runs only when it is named", python_suite("tests/testhost/run.py", "--full")),
     "readme": ("the README's tour, its commands run as they stand", python_suite("tests/e2e/readme.py")),

@@ -307,13 +307,24 @@ TESTS = [value for module in (globals(), vars(guest_life), vars(hard_times), var
 
 
 def main() -> int:
-    harness.enter_private_namespace()
-    world.IMAGE_DIR = pathlib.Path(tempfile.mkdtemp(prefix="banger-image-", dir="/var/tmp"))
+    """run.py [--jobs N] [NAME...]: the tests whose names contain one of these, N of them side by side."""
+    arguments, jobs = sys.argv[1:], 1
+    if arguments[:1] == ["--jobs"]:
+        jobs, arguments = int(arguments[1]), arguments[2:]
+    if jobs == 1:
+        harness.enter_private_namespace()
+    made = os.environ.get("BANGER_IMAGE_DIR")  # by the process that runs tests side by side
+    world.IMAGE_DIR = pathlib.Path(made or tempfile.mkdtemp(prefix="banger-image-", dir="/var/tmp"))
     try:
-        guest_image.write(world.IMAGE_DIR / "demo.tar")
-        return harness.run(TESTS, sys.argv[1:])
+        if not made:
+            guest_image.write(world.IMAGE_DIR / "demo.tar")
+        if jobs == 1:
+            return harness.run(TESTS, arguments)
+        os.environ["BANGER_IMAGE_DIR"] = str(world.IMAGE_DIR)
+        return harness.run_side_by_side(TESTS, arguments, jobs)
     finally:
-        shutil.rmtree(world.IMAGE_DIR)
+        if not made:
+            shutil.rmtree(world.IMAGE_DIR)
 
 
 if __name__ == "__main__":

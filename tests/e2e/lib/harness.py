@@ -7,8 +7,10 @@ from __future__ import annotations
 import functools
 import os
 import pathlib
+import re
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -53,14 +55,51 @@ def enter_private_namespace() -> None:
     sys.exit(done.returncode)
 
 
-def run(tests: list[Callable[[], None]], only: list[str]) -> int:
-    passed = failed = skipped = 0
+def chosen(tests: list[Callable[[], None]], only: list[str]) -> list[Callable[[], None]]:
+    """All without names, else those whose names contain one of them, or are one of them when it begins with test_."""
     if "--testhost" in only:
         tests, only = [t for t in tests if getattr(t, "for_testhost", False)], [o for o in only if o != "--testhost"]
-    for test in tests:
+    return [t for t in tests if not only or any(t.__name__ == o if o.startswith("test_") else o in t.__name__ for o in only)]
+
+
+def run_side_by_side(tests: list[Callable[[], None]], only: list[str], jobs: int) -> int:
+    """Each test in a process and namespaces of its own, jobs at a time; the output of one comes out whole when it has ended."""
+    counts = [0, 0, 0]
+    waiting = [t.__name__ for t in reversed(chosen(tests, only))]
+    lock = threading.Lock()
+
+    def work() -> None:
+        while True:
+            with lock:
+                if not waiting:
+                    return
+                name = waiting.pop()
+            done = subprocess.run([sys.executable, os.path.abspath(sys.argv[0]), name], text=True, errors="replace",
+                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+            lines = done.stdout.splitlines()
+            last = re.fullmatch(r"(\d+) passed, (\d+) failed, (\d+) skipped", lines[-1]) if lines else None
+            with lock:
+                if last is None:
+                    print(f"{done.stdout}FAILED  {name}: ended with {done.returncode} and no summary", flush=True)
+                    counts[1] += 1
+                else:
+                    print("\n".join(lines[:-1]), flush=True)
+                    for i in range(3):
+                        counts[i] += int(last.group(i + 1))
+
+    workers = [threading.Thread(target=work) for _ in range(jobs)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    print(f"{counts[0]} passed, {counts[1]} failed, {counts[2]} skipped", flush=True)
+    return 1 if counts[1] else 0
+
+
+def run(tests: list[Callable[[], None]], only: list[str]) -> int:
+    passed = failed = skipped = 0
+    for test in chosen(tests, only):
         name = test.__name__.removeprefix("test_").replace("_", " ")
-        if only and not any(o in test.__name__ for o in only):
-            continue
         started = time.monotonic()
         try:
             test()
