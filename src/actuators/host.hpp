@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "actuators/host_object.hpp"
 #include "actuators/jobs.hpp"
 #include "actuators/sidecar.hpp"
 #include "actuators/step.hpp"
@@ -246,6 +247,8 @@ class Host {
 
   // Every directory of a VM, Network, Image or Kernel with what its record says, ordered by kind and uid.
   virtual Result<std::vector<StoredRecord>> records() { return std::vector<StoredRecord>{}; }
+  // Everything of ours, and what bears our names or stands over our files without being ours; each class of things is read once.
+  virtual Result<std::vector<HostObject>> inventory() = 0;
 
   virtual Result<Applied> apply(const Step& step) = 0;
 

@@ -20,6 +20,7 @@
 #include "actuators/image/kernels.hpp"
 #include "actuators/image/vm_initrd.hpp"
 #include "actuators/job_pool.hpp"
+#include "actuators/local_inventory.hpp"
 #include "actuators/net/net_actuator.hpp"
 #include "actuators/record_files.hpp"
 #include "actuators/vm_files.hpp"
@@ -110,12 +111,12 @@ NetworkView network_view(const NetworkQuery& query, const NetFacts& facts, const
 
 class LocalHost final : public Host {
  public:
-  LocalHost(const LocalHostOptions& options, vmm::MachinesOptions machines, Result<std::unique_ptr<net::NetActuator>> net,
-            Clock& clock, Random& random)
+  LocalHost(const LocalHostOptions& options, std::string instance, vmm::MachinesOptions machines, Clock& clock, Random& random)
       : layout_(options.layout),
+        instance_(std::move(instance)),
         random_(random),
         boot_id_(read_boot_id()),
-        net_(std::move(net)),
+        net_(net::NetActuator::open(instance_)),
         machines_(std::move(machines), vmm::find_hierarchy(), [this](const std::string& uid) { hint_(uid); }),
         jobs_(runners_for(options), clock) {
     jobs_.on_finished([this](const JobKey& key) { hint_(key.owner_uid); });
@@ -127,6 +128,7 @@ class LocalHost final : public Host {
   Result<KernelView> observe_kernel(const KernelQuery& query) override;
   Result<HostView> observe_all(const std::vector<NetworkQuery>& networks) override;
   Result<std::vector<StoredRecord>> records() override { return stored_records(layout_); }
+  Result<std::vector<HostObject>> inventory() override;
   Result<Applied> apply(const Step& step) override;
   void on_hint(std::function<void(const std::string& uid)> callback) override;
 
@@ -163,6 +165,7 @@ class LocalHost final : public Host {
   Result<Applied> run(const ForgetJob& step) { return jobs_.forget(step.key) ? Applied::Changed : Applied::Unchanged; }
 
   Layout layout_;
+  std::string instance_;
   Random& random_;
   std::string boot_id_;
   HintLine hint_;
@@ -280,6 +283,12 @@ Result<HostView> LocalHost::observe_all(const std::vector<NetworkQuery>& network
   return out;
 }
 
+Result<std::vector<HostObject>> LocalHost::inventory() {
+  BGR_TRY(auto* actuator, net());
+  BGR_TRY(const auto facts, read_inventory(layout_, instance_, *actuator, machines_));
+  return inventory_of(facts);
+}
+
 Result<Applied> LocalHost::apply(const Step& step) {
   if (auto stop = failpoint(fmt::format("step.{}.before", name_of(step)))) return fail(*std::move(stop));
   auto applied = std::visit([this](const auto& each) { return run(each); }, step);
@@ -339,7 +348,7 @@ Result<std::unique_ptr<Host>> make_local_host(const LocalHostOptions& options, C
   const auto canonical = std::filesystem::weakly_canonical(options.layout.state_dir, unreadable);
   auto instance = instance_id(unreadable ? options.layout.state_dir : canonical);
   vmm::MachinesOptions machines{options.layout, vmm::find_shim(options.shim_path), options.qemu_path, std::move(accelerator)};
-  return std::make_unique<LocalHost>(options, std::move(machines), net::NetActuator::open(std::move(instance)), clock, random);
+  return std::make_unique<LocalHost>(options, std::move(instance), std::move(machines), clock, random);
 }
 
 }  // namespace banger::actuators

@@ -10,6 +10,7 @@
 #include <condition_variable>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <mutex>
 #include <set>
 
@@ -222,6 +223,65 @@ TEST_CASE("another daemon's VM on the same machine is none of ours, a new daemon
   // Its directory lost, the VM is still found by what the kernel shows.
   fs::remove_all(vm_dir(scene.options.layout, vm.uid));
   CHECK(scene.host->observe_all({})->vms.at(vm.uid).vmm.vmm);
+  scene.apply(KillVmm{vm.uid});
+  CHECK(scene.hinted(vm.uid));
+}
+
+TEST_CASE("the inventory shows everything of a VM with its proofs, and to another daemon as not its own") {
+  if (!in_own_network()) return;
+  Scene scene;
+  Scene other;
+  const Vm vm;
+  const auto network = fresh_uid();
+  const auto tap = tap_name(vm.uid, 0);
+  const api::ObjectKey web{api::Kind::VirtualMachine, "default", "web"};
+  scene.apply(MakeVmDirectory{vm.uid, {}});
+  auto record = sidecar_of(vm.uid);
+  record.nics = {{.network = "default", .network_uid = network, .tap = tap, .mac = "", .address = "", .gateway = ""}};
+  scene.apply(WriteSidecar{record});
+  scene.apply(MakeBridge{network, bridge_name(network), "10.9.3.1/24"});
+  scene.apply(WriteNat{network, nat_table_name(network), bridge_name(network), "10.9.3.0/24"});
+  scene.apply(MakeTap{.vm_uid = vm.uid, .name = tap, .bridge = bridge_name(network), .of = web});
+  scene.apply(launch_of(scene, vm.uid));
+  REQUIRE(eventually([&] { return scene.view(vm.uid).vmm.vmm.has_value(); }));
+
+  const auto things = [](const Scene& of) {
+    auto all = of.host->inventory();
+    REQUIRE_MESSAGE(all, all.error().message);
+    return *std::move(all);
+  };
+  std::map<HostObjectType, HostObject> mine;
+  for (const auto& thing : things(scene)) {
+    if (thing.uid == vm.uid || thing.uid == network) mine.emplace(thing.type, thing);
+  }
+  for (const auto type : {HostObjectType::Process, HostObjectType::Tap, HostObjectType::NatTable, HostObjectType::Bridge,
+                          HostObjectType::Cgroup, HostObjectType::RunDirectory, HostObjectType::VmDirectory}) {
+    REQUIRE_MESSAGE(mine.contains(type), name_of(type));
+    CHECK(mine.at(type).belonging == Belonging::Ours);
+    CHECK_FALSE(mine.at(type).label.empty());
+  }
+  CHECK(mine.at(HostObjectType::Tap).recorded);
+  CHECK(mine.at(HostObjectType::Tap).of == web);
+  CHECK(mine.at(HostObjectType::Bridge).in_use == "1 port");
+  CHECK(mine.at(HostObjectType::VmDirectory).holds_data);
+  std::size_t seen = 0;
+  for (const auto& thing : things(other)) {
+    if (thing.uid != vm.uid && thing.uid != network) continue;
+    ++seen;
+    CHECK_MESSAGE(thing.belonging != Belonging::Ours, name_of(thing.type), " ", thing.name);
+  }
+  CHECK(seen >= 4);  // tap, bridge, table, group
+
+  // Every record lost: what runs is found all the same, by what it says itself.
+  fs::remove_all(vm_dir(scene.options.layout, vm.uid));
+  std::size_t processes = 0;
+  for (const auto& thing : things(scene)) {
+    if (thing.uid != vm.uid) continue;
+    CHECK(thing.belonging == Belonging::Ours);
+    CHECK_FALSE(thing.recorded);
+    if (thing.type == HostObjectType::Process) ++processes;
+  }
+  CHECK(processes == 2);
   scene.apply(KillVmm{vm.uid});
   CHECK(scene.hinted(vm.uid));
 }

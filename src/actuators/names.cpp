@@ -188,6 +188,13 @@ std::string cow_loop_label(std::string_view vm_uid) {
   return fmt::format("{}{}", kLoopLabelPrefix, vm_uid);
 }
 
+std::optional<std::string> uid_of_cow_label(std::string_view label) {
+  if (!label.starts_with(kLoopLabelPrefix)) return std::nullopt;
+  label.remove_prefix(kLoopLabelPrefix.size());
+  if (!is_uid(label)) return std::nullopt;
+  return std::string(label);
+}
+
 std::string mac_of(std::string_view vm_uid, std::size_t index) {
   if (index > 7) std::abort();
   const auto bits = leading_bits(vm_uid);

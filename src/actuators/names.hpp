@@ -56,12 +56,13 @@ std::string bridge_name(std::string_view network_uid);     // "bgb" + short_id: 
 bool is_our_link_name(std::string_view name);              // as tap_name() and bridge_name() make them
 std::string nat_table_name(std::string_view network_uid);  // "banger-" + short_id
 std::string cgroup_name(std::string_view vm_uid);          // "banger.slice/vm-" + uid
-std::optional<std::string> uid_of_cgroup(std::string_view path);   // of ".../vm-<uid>"
-std::string dm_name(std::string_view vm_uid);                      // "banger-" + uid + "-root": 48 of DM_NAME_LEN 128
-std::string dm_uuid(std::string_view vm_uid);                      // "BANGER-" + uid + "-root": 48 of DM_UUID_LEN 129
-std::optional<std::string> uid_of_dm_uuid(std::string_view uuid);  // the uid, if the uuid is one of ours
-std::string cow_loop_label(std::string_view vm_uid);               // "banger:" + uid: 43 of LO_NAME_SIZE 64 (lo_file_name)
-std::string mac_of(std::string_view vm_uid, std::size_t index);    // locally administered, from 40 bits of the uid and the index
+std::optional<std::string> uid_of_cgroup(std::string_view path);      // of ".../vm-<uid>"
+std::string dm_name(std::string_view vm_uid);                         // "banger-" + uid + "-root": 48 of DM_NAME_LEN 128
+std::string dm_uuid(std::string_view vm_uid);                         // "BANGER-" + uid + "-root": 48 of DM_UUID_LEN 129
+std::optional<std::string> uid_of_dm_uuid(std::string_view uuid);     // the uid, if the uuid is one of ours
+std::optional<std::string> uid_of_cow_label(std::string_view label);  // of lo_file_name
+std::string cow_loop_label(std::string_view vm_uid);                  // "banger:" + uid: 43 of LO_NAME_SIZE 64 (lo_file_name)
+std::string mac_of(std::string_view vm_uid, std::size_t index);  // locally administered, from 40 bits of the uid and the index
 
 std::filesystem::path vm_dir(const Layout& layout, std::string_view vm_uid);          // <state>/vms/<uid>
 std::filesystem::path sidecar_path(const Layout& layout, std::string_view vm_uid);    // …/vm.json

@@ -22,6 +22,7 @@ using std::chrono::milliseconds;
 
 class FakeHost final : public actuators::Host {
  public:
+  Result<std::vector<actuators::HostObject>> inventory() override { return std::vector<actuators::HostObject>{}; }
   std::function<void(const std::string&)> hint;
   int reads = 0;
   bool broken = false;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "actuators/host.hpp"
+#include "actuators/inventory.hpp"
 #include "actuators/names.hpp"
 #include "base/clock.hpp"
 
@@ -36,6 +37,7 @@ class SimHost final : public Host {
   Result<KernelView> observe_kernel(const KernelQuery& query) override;
   Result<HostView> observe_all(const std::vector<NetworkQuery>& networks) override;
   Result<std::vector<StoredRecord>> records() override;
+  Result<std::vector<HostObject>> inventory() override;
   Result<Applied> apply(const Step& step) override;
   void on_hint(std::function<void(const std::string& uid)> callback) override;
 
@@ -159,6 +161,7 @@ class SimHost final : public Host {
   Result<std::string> work(const ProbeSsh& job);
   void hint(const std::vector<std::string>& uids);
 
+  DirectoryFacts directory_of(const std::string& uid) const;
   std::string label_of(const std::string& uid, const std::optional<api::ObjectKey>& of) const;
 
   const Layout layout_;
