@@ -114,6 +114,17 @@ Gauge& Metrics::gauge(std::string_view name, std::string_view help, const Labels
   return *series;
 }
 
+void Metrics::set_gauges(std::string_view name, std::string_view help, const Values& values) {
+  const std::scoped_lock lock(mutex_);
+  auto& family = gauges_.try_emplace(std::string(name), std::string(help)).first->second;
+  family.series.clear();
+  for (const auto& [labels, value] : values) {
+    auto& series = family.series[printed(labels)];
+    series = std::make_unique<Gauge>();
+    series->set(value);
+  }
+}
+
 Histogram& Metrics::histogram(std::string_view name, std::string_view help, const std::vector<double>& bounds,
                               const Labels& labels) {
   const std::scoped_lock lock(mutex_);

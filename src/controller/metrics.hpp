@@ -65,6 +65,11 @@ class Metrics {
   Histogram& histogram(std::string_view name, std::string_view help, const std::vector<double>& bounds,
                        const Labels& labels = {});
 
+  // The whole family of gauges is these now; series that are not among them go, and so do references to them: a family that is
+  // set like this is set in no other way.
+  using Values = std::vector<std::pair<Labels, double>>;
+  void set_gauges(std::string_view name, std::string_view help, const Values& values);
+
   // Called before every text(): the place to set gauges that are computed, not counted. It must not outlive what it captures:
   // capture a weak_ptr where that may go first.
   void before_text(std::function<void()> refresh);

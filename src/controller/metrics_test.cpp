@@ -8,6 +8,14 @@
 namespace banger::controller {
 namespace {
 
+TEST_CASE("a family of gauges that is set whole forgets what is gone") {
+  Metrics metrics;
+  metrics.set_gauges("fill", "How full.", {{{{"name", "a"}}, 1}, {{{"name", "b"}}, 2}});
+  CHECK(metrics.text().find("fill{name=\"a\"} 1\nfill{name=\"b\"} 2\n") != std::string::npos);
+  metrics.set_gauges("fill", "How full.", {{{{"name", "b"}}, 3}});
+  CHECK(metrics.text() == "# HELP fill How full.\n# TYPE fill gauge\nfill{name=\"b\"} 3\n");
+}
+
 TEST_CASE("the registry prints as Prometheus reads it") {
   Metrics metrics;
   metrics.counter("banger_b_total", "Things\\counted.\nTwice.", {{"kind", "vm"}, {"why", "a\"b\\c\nd"}}).add(2);

@@ -21,7 +21,10 @@
 #include "base/log.hpp"
 #include "base/random.hpp"
 #include "controller/adopt_mode.hpp"
+#include "controller/cow_metrics.hpp"
 #include "controller/event_recorder.hpp"
+#include "controller/garbage.hpp"
+#include "controller/garbage_document.hpp"
 #include "controller/manager.hpp"
 #include "controller/metrics.hpp"
 #include "controller/recovery.hpp"
@@ -37,6 +40,12 @@ namespace banger::daemon {
 namespace {
 
 constexpr std::chrono::milliseconds kEventFlush{10'000};
+constexpr std::chrono::milliseconds kOrphanLook{60'000};
+
+Result<std::string> documented(Result<controller::GarbageReport> report) {
+  if (!report) return fail(std::move(report).error());
+  return controller::document_of(*report);
+}
 
 // SIGTERM and SIGINT wait for us, in every thread made after this.
 sigset_t block_stop_signals() {
@@ -135,6 +144,16 @@ Result<void> run(const Options& options) {
   controller::EventRecorder events(objects, clock);
   tell_of_loss(events, objects, adopt_mode, state.plan);
   controller::Manager manager({.workers = options.workers}, objects, *host, clock, metrics);
+  metrics.before_text([&] { controller::publish_cow_fill(objects, metrics); });
+  controller::GarbageCollector garbage(objects, *host, adopt_mode, metrics);
+  const auto collect = [&](const server::Collection& asked) {
+    if (asked.end_adopt_mode) {
+      (void)adopt_mode.leave();
+      return documented(garbage.look());
+    }
+    return documented(garbage.collect(asked.everything ? controller::Permission::Everything : controller::Permission::Harmless));
+  };
+  manager.every(kOrphanLook, "collect what belongs to no object", [&] { garbage.run(); });
   manager.every(kEventFlush, "write the counts of repeated events", [&] { events.flush(); });
   for (auto& reconciler : reconcilers::make_reconcilers({objects, *host, events, clock, random}, layout)) {
     manager.add(std::move(reconciler));
@@ -145,7 +164,9 @@ Result<void> run(const Options& options) {
                          .notice = [&] { return adopt_mode.text(); },
                          .serial_log_path = [&](const api::Object& vm) -> Result<std::string> {
                            return actuators::serial_log_path(layout, vm.meta.uid).native();
-                         }});
+                         },
+                         .host_objects = [&] { return documented(garbage.look()); },
+                         .collect = collect});
   BGR_CHECK(server.start());
   BGR_CHECK(manager.start());
   std::unique_ptr<intake::ManifestDirectory> directory;

@@ -66,6 +66,11 @@ std::string api_resources() {
     if (kind.kind != api::Kind::Event && kind.kind != api::Kind::AddressLease) resources.push_back(subresource(kind, "status"));
     if (kind.kind == api::Kind::VirtualMachine) resources.push_back(subresource(kind, "log"));
   }
+  resources.push_back(json::object{{"name", "hostobjects"},
+                                   {"singularName", "hostobject"},
+                                   {"namespaced", false},
+                                   {"kind", "HostObject"},
+                                   {"verbs", json::array{"create", "list"}}});
   return json::serialize(json::object{{"kind", "APIResourceList"},
                                       {"apiVersion", "v1"},
                                       {"groupVersion", api::kApiVersion},

@@ -77,6 +77,7 @@ Answer<Reply> Handler::answer(const Request& request) {
   if (!target) return refuse(bad_request("the request target is not a path with valid percent escapes"));
   const auto& segments = target->segments();
   if (segments.size() > 3 && segments[0] == "apis" && segments[1] == api::kGroup && segments[2] == api::kVersion) {
+    if (segments.size() == 4 && segments[3] == "hostobjects") return host_objects(request);
     const auto resource = find_resource(std::span(segments).subspan(3));
     if (!resource) return refuse(resource.error());
     return on_resource(request, *target, *resource);

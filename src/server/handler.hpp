@@ -36,6 +36,8 @@ class Handler {
   Answer<Reply> fixed_page(const Request& request, const Target& target);
   Answer<Reply> on_resource(const Request& request, const Target& target, const Resource& resource);
 
+  Answer<Reply> host_objects(const Request& request);  // host_objects.cpp
+
   // reads.cpp
   Answer<Reply> get(const Request& request, const Target& target, const Resource& resource);
   Answer<Reply> list(const Target& target, const Resource& resource, const View& view);

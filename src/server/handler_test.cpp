@@ -26,6 +26,38 @@ TEST_CASE("the fixed pages answer") {
   CHECK(metrics.content_type == "text/plain; version=0.0.4; charset=utf-8");
 }
 
+TEST_CASE("host objects are listed and collected through the daemon's own hooks, and asked for in one way only") {
+  Rig rig;
+  constexpr const char* kPath = "/apis/banger.dev/v1alpha1/hostobjects";
+  CHECK(rig.get(kPath).status == 503);
+  std::vector<Collection> asked;
+  rig.hooks.host_objects = [] { return Result<std::string>(R"({"kind":"HostObjectList","items":[]})"); };
+  rig.hooks.collect = [&](const Collection& collection) -> Result<std::string> {
+    asked.push_back(collection);
+    if (asked.size() == 3) return fail(Error{ErrorCode::Conflict, "adopt mode: wait"});
+    return R"({"kind":"HostObjectList","items":[],"done":["x"]})";
+  };
+  CHECK(at(rig.get(kPath).body, "kind") == "HostObjectList");
+  CHECK(at(rig.ask("POST", kPath).body, "done.0") == "x");
+  CHECK_FALSE(asked.at(0).everything);
+  CHECK(rig.ask("POST", kPath, R"({"everything":true})", "application/json").status == 200);
+  CHECK(asked.at(1).everything);
+  CHECK_FALSE(asked.at(1).end_adopt_mode);
+  const auto refused = rig.ask("POST", kPath, R"({"endAdoptMode":true})", "application/json");
+  CHECK(asked.at(2).end_adopt_mode);
+  CHECK(refused.status == 409);
+  CHECK(at(refused.body, "message") == "adopt mode: wait");
+  for (const auto* body : {"[]", "{", R"({"everything":1})", R"({"every":true})"}) {
+    CAPTURE(body);
+    CHECK(rig.ask("POST", kPath, body, "application/json").status == 400);
+  }
+  CHECK(rig.ask("POST", kPath, "{}", "text/plain").status == 415);
+  CHECK(rig.ask("DELETE", kPath).status == 405);
+  CHECK(asked.size() == 3);
+  rig.hooks.host_objects = []() -> Result<std::string> { return fail(Error{ErrorCode::Denied, "not root"}); };
+  CHECK(rig.get(kPath).status == 503);
+}
+
 TEST_CASE("readyz follows the daemon, healthz does not") {
   Rig rig;
   CHECK(rig.get("/readyz").status == 200);

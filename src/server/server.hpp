@@ -34,12 +34,21 @@ struct ServerOptions {
   std::size_t max_streams = 256;  // watches and followed logs
 };
 
+// What a POST to hostobjects asks for.
+struct Collection {
+  bool everything = false;      // living VMs of nobody and their data too
+  bool end_adopt_mode = false;  // and nothing else
+};
+
 // What the server cannot know by itself. May be called from several threads at once; empty ones are left out.
 struct Hooks {
   std::function<std::string()> metrics_text;
   std::function<bool()> ready;
   std::function<std::string()> notice;  // one line that /readyz says beside "ok"; empty: nothing
   std::function<Result<std::string>(const api::Object& vm)> serial_log_path;
+  // A HostObjectList as JSON. Conflict: not now, because of what the message says.
+  std::function<Result<std::string>()> host_objects;
+  std::function<Result<std::string>(const Collection&)> collect;
 };
 
 class Server {
