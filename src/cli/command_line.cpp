@@ -44,6 +44,7 @@ std::string_view example_of(std::string_view verb) {
       {"logs", "bangerctl logs web --tail 20\n  bangerctl logs -f web"},
       {"events", "bangerctl events --for vm/web -w"},
       {"sources", "bangerctl get sources\n  bangerctl sources confirm"},
+      {"gc", "bangerctl gc --dry-run\n  bangerctl gc\n  bangerctl gc --yes"},
       {"version", "bangerctl version"}};
   return kOfVerb.at(verb);
 }
@@ -78,6 +79,7 @@ class Verbs {
     add_logs();
     add_events();
     add_sources();
+    add_gc();
     add_verb("version", "Versions of bangerctl and of bangerd")->callback([this] { command_.run = version; });
   }
 
@@ -213,6 +215,20 @@ class Verbs {
     auto options = std::make_shared<ConfirmOptions>();
     confirm->add_option("NAME", options->source, "Of this source only");
     runs(confirm, options, confirm_sources);
+  }
+
+  void add_gc() {
+    auto* verb = add_verb("gc", "Remove what bangerd made and no object owns any more; --dry-run only shows everything it made");
+    auto options = std::make_shared<GcOptions>();
+    verb->add_flag("--dry-run", options->dry_run, "Show everything of bangerd's on this host and what would happen to it");
+    verb->add_flag("--yes", options->yes, "End living machines of nobody, and delete their disks and images of nobody");
+    verb->add_flag("--confirm", options->confirm, "End adopt mode: what is wanted now is all that is wanted");
+    auto output = std::make_shared<std::string>();
+    verb->add_option("-o,--output", *output, "json or yaml")->check(CLI::IsMember({"json", "yaml"}));
+    verb->parse_complete_callback([options, output] {
+      if (!output->empty()) options->output = *output == "json" ? OutputFormat::Json : OutputFormat::Yaml;
+    });
+    runs_with_timeout(verb, options, gc);
   }
 
   CLI::App& app_;

@@ -13,6 +13,7 @@
 #include "cli/arguments.hpp"
 #include "cli/documents.hpp"
 #include "cli/event_list.hpp"
+#include "cli/host_objects.hpp"
 #include "cli/verbs.hpp"
 #include "cli/wait_for.hpp"
 
@@ -138,6 +139,27 @@ Outcome<> describe_events(const api::ObjectKey& key, const Session& session) {
   return {};
 }
 
+bool has_things_on_the_host(api::Kind kind) {
+  return kind == api::Kind::VirtualMachine || kind == api::Kind::Network || kind == api::Kind::Image || kind == api::Kind::Kernel;
+}
+
+// What is there at this moment, and how bangerd found it: by what stands on the thing itself, by its record, or by both.
+void describe_host_things(const api::Object& object, const Session& session) {
+  const auto list = session.client.get_json(std::string(kHostObjectsPath));
+  if (!list) {
+    print_line(fmt::format("\nOn the host: not looked at now: {}", printable(list.error().message)));
+    return;
+  }
+  const auto node = fmt::format("banger-{}-root", object.meta.uid);  // what its base loop is shared for
+  std::vector<std::vector<std::string>> rows;
+  for (const auto& thing : things_of(*list)) {
+    if (thing.uid != object.meta.uid && thing.in_use != node) continue;
+    rows.push_back({thing.type, thing.name, found_by(thing), thing.in_use.empty() ? "-" : thing.in_use,
+                    thing.fate == "LeftAlone" ? thing.reason : ""});
+  }
+  print_section("On the host", {"TYPE", "NAME", "FOUND BY", "IN USE BY", "REMARK"}, rows);
+}
+
 Outcome<> describe_one(const api::Object& object, const Session& session) {
   describe_envelope(object);
   if (const auto* vm = std::get_if<api::VirtualMachine>(&object.body)) {
@@ -149,6 +171,7 @@ Outcome<> describe_one(const api::Object& object, const Session& session) {
     describe_fields(object);
     if (const auto* network = std::get_if<api::Network>(&object.body)) describe_kernel_objects(network->status.kernel_objects);
   }
+  if (has_things_on_the_host(api::kind_of(object))) describe_host_things(object, session);
   describe_conditions(object);
   return describe_events(api::key_of(object), session);
 }

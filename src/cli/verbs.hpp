@@ -86,6 +86,15 @@ Outcome<> confirm_sources(const ConfirmOptions& options, const Session& session)
 // `get sources`: a row a file.
 Outcome<> get_sources(const GetOptions& options, const Session& session);
 
+struct GcOptions {
+  bool dry_run = false;
+  bool yes = false;      // living machines of nobody are ended and their data deleted
+  bool confirm = false;  // ends adopt mode, nothing else
+  OutputFormat output = OutputFormat::Table;
+  std::chrono::milliseconds timeout = kDefaultTimeout;
+};
+Outcome<> gc(const GcOptions& options, const Session& session);
+
 Outcome<> version(const Session& session);
 
 }  // namespace banger::cli

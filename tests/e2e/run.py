@@ -18,6 +18,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import crash_sweep  # noqa: E402
 import guest_life  # noqa: E402
 import hard_times  # noqa: E402
+import orphans  # noqa: E402
 import state_loss  # noqa: E402
 from lib import audit, guest_image, harness, world  # noqa: E402
 from lib.daemon import Daemon, wait_for  # noqa: E402
@@ -303,7 +304,7 @@ def test_refusals_of_the_daemon_are_sentences() -> None:
         check(plain.returncode == 1 and "root" in plain.stdout, plain.stdout)
 
 
-TESTS = [value for module in (globals(), vars(guest_life), vars(hard_times), vars(crash_sweep), vars(state_loss)) for name, value in module.items() if name.startswith("test_")]
+TESTS = [value for module in (globals(), vars(guest_life), vars(hard_times), vars(crash_sweep), vars(state_loss), vars(orphans)) for name, value in module.items() if name.startswith("test_")]
 
 
 def main() -> int:
