@@ -14,6 +14,8 @@
 #include <mutex>
 #include <set>
 
+#include "actuators/block/device_mapper.hpp"
+#include "actuators/block/ext4_writer.hpp"
 #include "actuators/vmm/fixture.hpp"
 #include "actuators/vmm/launch.hpp"
 
@@ -318,6 +320,71 @@ TEST_CASE("a real QEMU runs on our tap and disks, in its sandbox") {
   scene.apply(KillVmm{vm.uid});
   REQUIRE(eventually([&] { return !scene.view(vm.uid).vmm.cgroup_populated; }));
   CHECK(scene.apply(RemoveLink{vm.uid, tap_name(vm.uid, 0)}) == Applied::Changed);
+}
+
+TEST_CASE("a root disk that is a dm-snapshot carries a real QEMU, is barred while it lives, and goes with its loops") {
+  if (!in_own_network()) return;
+  if (const auto works = block::dm::check_snapshot_target(); !works) {
+    MESSAGE("skipped: no device-mapper on this machine: ", works.error().message);
+    return;
+  }
+  Scene scene;
+  scene.options.qemu_path.clear();
+  scene.host.reset();
+  scene.host = scene.open();
+  const Vm vm;
+  const auto kernels = scene.host->observe_kernel({vm.uid, ""});
+  if (!kernels->kernel.exists || !vmm::find_qemu("")) {
+    MESSAGE("skipped: needs an installed kernel (linux-image-cloud-amd64) and qemu-system-x86");
+    return;
+  }
+  const auto& layout = scene.options.layout;
+  scene.apply(MakeVmDirectory{vm.uid, {}});
+  const auto base = layout.state_dir / "base-1.ext4";
+  std::ofstream(base) << "";
+  REQUIRE(block::make_empty_ext4(base, {.size = mib(64)}));
+  scene.apply(StartJob{{vm.uid, "root-disk"}, MakeRootDisk{.vm_uid = vm.uid, .base_path = base, .cow_size = mib(16)}});
+  REQUIRE(eventually([&] { return scene.view(vm.uid).jobs.at(0).state == JobState::Done; }));
+  CHECK(scene.view(vm.uid).jobs.at(0).result == "dm-snapshot");
+  for (const auto expected : {Applied::Changed, Applied::Unchanged}) {
+    CHECK(scene.apply(ActivateRootDisk{vm.uid, mib(128)}) == expected);
+  }
+  const LaunchVmm launch{.vm_uid = vm.uid,
+                         .vm_name = "web",
+                         .memory = mib(128),
+                         .kernel_path = kernels->kernel.path,
+                         .disks = {{"root", dm_device_path(vm.uid), root_cow_path(layout, vm.uid)}}};
+  scene.apply(launch);
+  const bool runs = eventually([&] { return scene.view(vm.uid).vmm.monitor == MonitorState::Running; });
+  auto view = scene.view(vm.uid);
+  CHECK_MESSAGE(runs, view.vmm.exit.value_or(ExitView{}).message);
+  REQUIRE(view.snapshot);
+  CHECK(view.snapshot->open_count > 0);
+  CHECK(view.snapshot->size == mib(128));
+  CHECK(view.loops.size() == 2);
+  const auto all = scene.host->observe_all({});
+  REQUIRE(all);
+  CHECK(all->vms.at(vm.uid).snapshot == view.snapshot);
+  CHECK(all->vms.at(vm.uid).loops == view.loops);
+  CHECK(scene.refusal(DeactivateRootDisk{vm.uid}) == ErrorCode::Busy);
+  CHECK(scene.refusal(launch) == ErrorCode::Busy);
+  CHECK(scene.apply(GrowRootCow{vm.uid, mib(32)}) == Applied::Changed);
+  CHECK(scene.view(vm.uid).snapshot->cow_size == mib(32));
+
+  scene.apply(KillVmm{vm.uid});
+  REQUIRE(eventually([&] { return !scene.view(vm.uid).vmm.cgroup_populated; }));
+  CHECK(scene.apply(SyncDisks{vm.uid}) == Applied::Changed);
+  CHECK(scene.refusal(RemoveVmDirectory{vm.uid}) == ErrorCode::Busy);
+  // Its directory lost, the node is found by the file below it, and goes.
+  fs::remove_all(vm_dir(layout, vm.uid));
+  CHECK(scene.host->observe_all({})->vms.at(vm.uid).snapshot->ours);
+  for (const auto expected : {Applied::Changed, Applied::Unchanged}) {
+    CHECK(scene.apply(DeactivateRootDisk{vm.uid}) == expected);
+    scene.apply(RemoveCgroup{vm.uid});
+    scene.apply(ClearRunDirectory{vm.uid});
+  }
+  CHECK_FALSE(scene.host->observe_all({})->vms.contains(vm.uid));
+  CHECK_FALSE(fs::exists(dm_device_path(vm.uid)));
 }
 
 TEST_CASE("a vm.json that cannot be used is told, not taken") {

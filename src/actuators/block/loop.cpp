@@ -186,6 +186,8 @@ Result<std::vector<LoopStatus>> list_loops() {
   for (; !error && it != std::filesystem::directory_iterator(); it.increment(error)) {
     const auto index = index_of(it->path().filename().native());
     if (!index) continue;
+    // Bound ones have this directory: a look is cheaper than an open.
+    if (::access(fmt::format("/sys/block/loop{}/loop", *index).c_str(), F_OK) != 0) continue;
     BGR_TRY(const auto loop, LoopDevice::open(*index));
     if (loop) out.push_back(loop->status());
   }

@@ -49,6 +49,32 @@ TEST_CASE("killed or refused anywhere in between, an activation leaves nothing t
 }
 #endif
 
+TEST_CASE("child: makes a root disk of the second choice" * doctest::skip()) {
+  const Fixture f;
+  const auto uid = uid_number(1);
+  std::filesystem::create_directories(vm_dir(f.layout, uid));
+  MakeRootDisk job{.vm_uid = uid, .base_path = f.base, .backend = api::DiskBackend::Auto};
+  const auto made = run(job, f.layout, {});
+  REQUIRE(made.has_value());
+  CHECK((made->starts_with("copy: no dm-snapshot: ") || made->starts_with("reflink: no dm-snapshot: ")));
+  CHECK_FALSE(std::filesystem::exists(root_cow_path(f.layout, uid)));
+  CHECK_FALSE(std::filesystem::exists(root_base_path(f.layout, uid)));
+  std::filesystem::remove(root_disk_path(f.layout, uid));
+  job.backend = api::DiskBackend::DmSnapshot;
+  const auto refused = run(job, f.layout, {});
+  if (!refused) CHECK(is_retryable(refused.error()));
+  if (refused) CHECK(*refused == "dm-snapshot");  // the second look found it: it healed by itself
+}
+
+#ifdef BANGER_FAILPOINTS
+TEST_CASE("without a device-mapper, or with one that is too old, auto takes the next best and says why") {
+  for (const auto* failing : {"dm.check=error(ENOMEM)", "dm.check=1*error(ENOMEM)"}) {
+    const auto ran = testing::run_child("child: makes a root disk of the second choice", failing);
+    CHECK_MESSAGE(ran.status == 0, ran.output);
+  }
+}
+#endif
+
 TEST_CASE("a whole stack is up and down in milliseconds, and watching many costs little") {
   if (!have_device_mapper()) return;
   Fixture f;
