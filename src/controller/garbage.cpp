@@ -231,6 +231,7 @@ void GarbageCollector::carry_out(const std::vector<Teardown>& plan, GarbageRepor
   for (const auto& teardown : plan) {
     const auto stored = owners();  // it may have been made meanwhile, under this very uid
     if (!stored || stored->contains(teardown.uid)) continue;
+    objects_.forget_claim(teardown.uid);  // what bore it goes: who is made under its name is somebody new
     for (const auto& step : teardown.steps) {
       const auto applied = host_.apply(step);
       if (!applied) {

@@ -235,9 +235,17 @@ Result<store::Objects::Claims> claims_left(std::vector<OwnerLabel> labels, actua
   return claims_of(labels, living);
 }
 
-Result<std::vector<OwnerLabel>> owner_labels(actuators::Host&, std::size_t& labelled) {
+Result<std::vector<OwnerLabel>> owner_labels(actuators::Host& host, std::size_t& labelled) {
+  BGR_TRY(const auto things, host.inventory());
+  std::vector<OwnerLabel> labels;
   labelled = 0;
-  return std::vector<OwnerLabel>{};
+  for (const auto& thing : things) {
+    if (thing.belonging != actuators::Belonging::Ours || !is_uid(thing.uid)) continue;
+    ++labelled;
+    if (thing.of)
+      labels.push_back({.uid = thing.uid, .of = *thing.of, .where = fmt::format("{} {}", name_of(thing.type), thing.name)});
+  }
+  return labels;
 }
 
 RecoveryPlan plan_recovery(const RecoveryInput& input) { return Planner(input).run(); }

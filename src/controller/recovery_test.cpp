@@ -343,6 +343,35 @@ TEST_CASE_FIXTURE(LossWorld, "a loss that cannot be written down leaves no datab
   CHECK_FALSE(fs::exists(db));
 }
 
+TEST_CASE_FIXTURE(LossWorld, "a running VM without record and database is taken over by its label when it is declared again") {
+  const auto uid = running_vm();
+  const auto network = store->get(key(Kind::Network, "default"))->meta.uid;
+  const auto pid = status().vmm->pid;
+  host.lose_sidecar(uid);
+  host.lose_record(network);
+  std::size_t labelled = 0;
+  labels = owner_labels(host, labelled).value();
+  CHECK(labelled > 2);
+  host.restart_daemon();
+  auto opened = must_open();
+  CHECK_FALSE(opened.store->get(vm_key()).has_value());
+  CHECK(opened.store->get(key(Kind::Network, "default"))->meta.uid == network);
+  CHECK(opened.plan.claims == store::Objects::Claims{{vm_key(), uid}});
+  replace(*opened.store);
+  const auto again = claims_left(owner_labels(host, labelled).value(), host, *store);
+  REQUIRE(again.has_value());
+  CHECK(*again == opened.plan.claims);  // also at a later start
+  objects.claim(*again);
+  if (!exists(key(Kind::Image, "demo"))) create_image();
+  CHECK(create_vm() == uid);
+  settle();
+  CHECK(condition("Ready") == "True Ready");
+  CHECK(status().vmm->pid == pid);
+  remove(vm_key());
+  settle();
+  CHECK(host.leftovers().empty());
+}
+
 TEST_CASE("adopt mode survives a restart until somebody ends it, once") {
   const Directory directory;
   const auto file = directory.path / "adopting";

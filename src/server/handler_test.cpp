@@ -66,6 +66,16 @@ TEST_CASE("readyz follows the daemon, healthz does not") {
   CHECK(rig.get("/healthz").status == 200);
 }
 
+TEST_CASE("readyz tells of adopt mode beside ok, and is ready all the same") {
+  Rig rig;
+  rig.hooks.notice = [] { return std::string("adopt mode: the database was gone"); };
+  CHECK(rig.get("/readyz").status == 200);
+  CHECK(rig.get("/readyz").body == "ok\nadopt mode: the database was gone\n");
+  CHECK(rig.get("/healthz").body == "ok\n");
+  rig.hooks.notice = [] { return std::string(); };
+  CHECK(rig.get("/readyz").body == "ok\n");
+}
+
 TEST_CASE("discovery lists every kind with its scope and the verbs that clients have") {
   Rig rig;
   const auto resources = parsed(rig.get("/apis/banger.dev/v1alpha1").body).at("resources").as_array();

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 
 from lib.daemon import Daemon, Failed, wait_for
-from lib.harness import Skip
+from lib.harness import IN_TESTHOST, Skip, for_testhost
 from lib.world import alive, answers, address_of, check, daemon, vm_manifest, vmm_of
 
 
@@ -64,6 +64,7 @@ def largest(db: pathlib.Path, pattern: str) -> pathlib.Path:
     return found[-1]
 
 
+@for_testhost
 def test_a_clean_restart_changes_nothing_on_the_host() -> None:
     with daemon() as d:
         before = start_guests(d, "web", "db", "cache")
@@ -84,6 +85,7 @@ def quiet(d: Daemon) -> bool:
     return mutations(d) == seen
 
 
+@for_testhost
 def test_a_lost_database_is_filled_again_from_records() -> None:
     with daemon() as d:
         before = start_guests(d, "web", "db")
@@ -127,6 +129,7 @@ DAMAGES: dict[str, Callable[[pathlib.Path], object]] = {
 }
 
 
+@for_testhost
 def test_a_damaged_database_is_set_aside_and_guests_go_on() -> None:
     with daemon() as d:
         before = start_guests(d, "web")
@@ -149,6 +152,7 @@ def test_a_damaged_database_is_set_aside_and_guests_go_on() -> None:
             print(f"        {name}: {d.log.read_text().rsplit('was damaged', 1)[1].splitlines()[0][:110]}", flush=True)
 
 
+@for_testhost
 def test_a_newer_database_is_refused_and_left_alone() -> None:
     with daemon() as d:
         d.stop()
@@ -163,6 +167,7 @@ def test_a_newer_database_is_refused_and_left_alone() -> None:
         check(not set_aside(d) and not adopting(d), "a database that was only away was set aside")
 
 
+@for_testhost
 def test_records_lost_or_spoilt_under_a_running_daemon_are_written_again() -> None:
     with daemon() as d:
         before = start_guests(d, "web")
@@ -189,6 +194,7 @@ def test_records_lost_or_spoilt_under_a_running_daemon_are_written_again() -> No
         check(len(record.read_bytes()) >= len(original) // 2, "the record written again says less than half of what it said")
 
 
+@for_testhost
 def test_an_emptied_run_directory_ends_no_guest() -> None:
     with daemon() as d:
         before = start_guests(d, "web")
@@ -204,6 +210,7 @@ def test_an_emptied_run_directory_ends_no_guest() -> None:
         wait_for("the VMM to end", lambda: not alive(before["web"][0]), limit=30)
 
 
+@for_testhost
 def test_database_records_and_run_directory_lost_together() -> None:
     """What is left are labels, disks and the manifests: each VM is taken over under the uid that its tap bears."""
     with daemon() as d:
@@ -224,6 +231,7 @@ def test_database_records_and_run_directory_lost_together() -> None:
         check_guests(d, before)
 
 
+@for_testhost
 def test_database_and_manifest_lost_the_vm_waits_for_a_person() -> None:
     """Teardown from persisted names: the record alone is enough to delete everything."""
     with daemon() as d:
@@ -242,8 +250,9 @@ def test_database_and_manifest_lost_the_vm_waits_for_a_person() -> None:
         check_guests(d, {"db": before["db"]})
 
 
+@for_testhost
 def test_a_clock_that_is_set_back_ends_no_guest() -> None:
-    if os.environ.get("BANGER_TESTHOST") != "1":
+    if not IN_TESTHOST:
         raise Skip("setting the clock is for the test host (tests/testhost), not for this machine")
     with daemon() as d:
         before = start_guests(d, "web")
