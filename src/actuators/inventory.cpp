@@ -45,7 +45,10 @@ std::string plural(std::size_t count, std::string_view what) {
 
 class Builder {
  public:
-  explicit Builder(const InventoryFacts& facts) : facts_(facts) { learn(); }
+  explicit Builder(const InventoryFacts& facts) : facts_(facts) {
+    look_up();
+    learn();
+  }
 
   std::vector<HostObject> build() {
     for (const auto& [uid, vmm] : facts_.vmms) add_vmm(uid, vmm);
@@ -59,6 +62,31 @@ class Builder {
   }
 
  private:
+  // What is asked of the facts once for each thing, so that the whole grows with their number and not with its square.
+  void look_up() {
+    for (const auto& link : facts_.links) {
+      ++ports_[link.master];
+      if (link.kind == "bridge" && !link.owner.empty()) bridges_.emplace(link.owner, link.name);
+    }
+    for (const auto& [uid, record] : facts_.records) {
+      for (const auto& nic : record.nics) record_of_tap_.emplace(nic.tap, &record);
+      recorded_files_.insert(record.loop_files.begin(), record.loop_files.end());
+    }
+    for (const auto& node : facts_.nodes) {
+      node_of_loop_.emplace(node.origin, node.name);
+      node_of_loop_.emplace(node.cow, node.name);
+    }
+    for (const auto& loop : facts_.loops) {
+      const auto file = our_file(facts_.layout, loop.backing);
+      if (file && file->room == "vms" && !is_as_ours(loop, *file)) foreign_loops_.emplace(file->uid, loop.device);
+      if (file) file_of_loop_.emplace(loop.device, *file);
+    }
+  }
+
+  static bool is_as_ours(const LoopView& loop, const OurFile& file) {
+    return file.file == "root.cow" ? loop.label == cow_loop_label(file.uid) : loop.read_only && loop.autoclear;
+  }
+
   // Which uids are proven to be this daemon's, by things that tell it themselves.
   void learn() {
     for (const auto& link : facts_.links) {
@@ -73,9 +101,7 @@ class Builder {
     for (const auto& [uid, vmm] : facts_.vmms) {
       if (std::ranges::any_of(vmm.processes, &ProcessView::names_socket)) proven_.insert(uid);
     }
-    for (const auto& loop : facts_.loops) {
-      if (const auto file = our_file(facts_.layout, loop.backing)) proven_.insert(file->uid);
-    }
+    for (const auto& [device, file] : file_of_loop_) proven_.insert(file.uid);
     for (const auto& uid : proven_) by_short_id_.emplace(short_id(uid), uid);
     for (const auto& [uid, vmm] : facts_.vmms) by_short_id_.emplace(short_id(uid), uid);
     // A run directory lies below ours: a uid that has one and nothing else is ours too.
@@ -139,22 +165,19 @@ class Builder {
   }
 
   void add(const LoopView& loop) {
-    const auto file = our_file(facts_.layout, loop.backing);
+    const auto found = file_of_loop_.find(loop.device);
+    const auto* file = found == file_of_loop_.end() ? nullptr : &found->second;
     const auto labelled = uid_of_cow_label(loop.label);
-    if (!file && !labelled) return;
+    if (file == nullptr && !labelled) return;
     const auto base = facts_.owner_of_loop.find(loop.device);
-    const bool is_cow = file && file->file == "root.cow";
-    const auto uid = !file ? *labelled : !is_cow && base != facts_.owner_of_loop.end() ? base->second : file->uid;
+    const bool shared = file != nullptr && file->file != "root.cow" && base != facts_.owner_of_loop.end();
+    const auto uid = file == nullptr ? *labelled : shared ? base->second : file->uid;
     auto& object = put(HostObjectType::Loop, loop.device, uid);
-    const bool as_ours = file && (is_cow ? labelled == file->uid : loop.read_only && loop.autoclear);
-    object.belonging = as_ours ? Belonging::Ours : file ? Belonging::Foreign : Belonging::OtherDaemon;
+    const bool as_ours = file != nullptr && is_as_ours(loop, *file);
+    object.belonging = as_ours ? Belonging::Ours : file != nullptr ? Belonging::Foreign : Belonging::OtherDaemon;
     if (as_ours) object.label = "backing file";
-    for (const auto& [owner, record] : facts_.records) {
-      object.recorded = object.recorded || std::ranges::find(record.loop_files, loop.backing) != record.loop_files.end();
-    }
-    for (const auto& node : facts_.nodes) {
-      if (node.origin == loop.device || node.cow == loop.device) object.in_use = node.name;
-    }
+    object.recorded = recorded_files_.contains(loop.backing);
+    if (const auto node = node_of_loop_.find(loop.device); node != node_of_loop_.end()) object.in_use = node->second;
   }
 
   void add(const LinkView& link) {
@@ -167,17 +190,16 @@ class Builder {
     object.belonging = !link.owner.empty() ? Belonging::Ours : label ? Belonging::OtherDaemon : Belonging::Foreign;
     if (label) object.label = "alias";
     if (label && label->of) object.of = label->of;
-    for (const auto& [uid, record] : facts_.records) {
-      if (std::ranges::find(record.nics, link.name, &NicRecord::tap) == record.nics.end()) continue;
+    if (const auto record = record_of_tap_.find(link.name); record != record_of_tap_.end()) {
       object.recorded = true;
-      if (object.uid.empty()) object.of = api::ObjectKey{api::Kind::VirtualMachine, record.ns, record.name};
+      if (object.uid.empty()) object.of = api::ObjectKey{api::Kind::VirtualMachine, record->second->ns, record->second->name};
     }
     if (type == HostObjectType::Bridge) object.in_use = ports_of(link.name);
   }
 
   std::string ports_of(const std::string& bridge) const {
-    const auto ports = static_cast<std::size_t>(std::ranges::count(facts_.links, bridge, &LinkView::master));
-    return ports == 0 ? std::string() : plural(ports, "port");
+    const auto ports = ports_.find(bridge);
+    return ports == ports_.end() ? std::string() : plural(ports->second, "port");
   }
 
   void add(const NatView& nat) {
@@ -186,10 +208,10 @@ class Builder {
     object.belonging = !nat.owner.empty() ? Belonging::Ours : label ? Belonging::OtherDaemon : Belonging::Foreign;
     if (label) object.label = "comment";
     if (label && label->of) object.of = label->of;
-    if (nat.owner.empty()) return;
-    for (const auto& link : facts_.links) {
-      if (link.kind != "bridge" || link.owner != nat.owner || !object.in_use.empty()) continue;
-      if (auto ports = ports_of(link.name); !ports.empty()) object.in_use = fmt::format("{} of {}", ports, link.name);
+    const auto [first, last] = bridges_.equal_range(nat.owner);
+    for (auto bridge = first; bridge != last; ++bridge) {
+      if (const auto ports = ports_of(bridge->second); !ports.empty())
+        object.in_use = fmt::format("{} of {}", ports, bridge->second);
     }
   }
 
@@ -201,15 +223,18 @@ class Builder {
     object.holds_data = directory.holds_data;
     if (directory.of) object.of = directory.of;
     if (directory.type != HostObjectType::VmDirectory) return;
-    for (const auto& loop : facts_.loops) {
-      const auto file = our_file(facts_.layout, loop.backing);
-      if (!file || file->room != "vms" || file->uid != directory.uid) continue;
-      const bool ours = file->file == "root.cow" ? loop.label == cow_loop_label(file->uid) : loop.read_only && loop.autoclear;
-      if (!ours) object.in_use = fmt::format("{}, which bangerd did not make", loop.device);
-    }
+    if (const auto loop = foreign_loops_.find(directory.uid); loop != foreign_loops_.end())
+      object.in_use = fmt::format("{}, which bangerd did not make", loop->second);
   }
 
   const InventoryFacts& facts_;
+  std::map<std::string, std::size_t> ports_;         // by bridge
+  std::multimap<std::string, std::string> bridges_;  // by owner's uid
+  std::map<std::string, const Sidecar*> record_of_tap_;
+  std::set<std::string> recorded_files_;
+  std::map<std::string, std::string> node_of_loop_;   // by device
+  std::map<std::string, OurFile> file_of_loop_;       // by device; only files of ours
+  std::map<std::string, std::string> foreign_loops_;  // by the uid whose file it stands over
   std::set<std::string> proven_;
   std::map<std::string, std::string> by_short_id_;
   std::vector<HostObject> out_;

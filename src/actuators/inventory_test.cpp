@@ -5,9 +5,12 @@
 #include <stdlib.h>
 
 #include <algorithm>
+#include <chrono>
 #include <fstream>
+#include <string>
 
 #include "base/files.hpp"
+#include "base/random.hpp"
 
 using namespace banger;
 using namespace banger::actuators;
@@ -193,6 +196,41 @@ TEST_CASE("a half-made node, without a table, is ours where its uid is proven ot
   CHECK(inventory_of(given).at(0).belonging == Belonging::Unproven);
   given.directories = {{.type = HostObjectType::VmDirectory, .path = "/s/vms/" + kVm, .uid = kVm, .of = {}}};
   CHECK(find(inventory_of(given), dm_name(kVm)).belonging == Belonging::Ours);
+}
+
+TEST_CASE("the inventory of a thousand machines grows with their number, not with its square") {
+  SeededRandom random(11);
+  const auto build = [&](std::size_t count) {
+    auto given = facts();
+    for (std::size_t i = 0; i < count; ++i) {
+      const auto uid = new_uid(random);
+      const auto cow = root_cow_path(kLayout, uid).native();
+      given.links.push_back(link(tap_name(uid, 0), "tun", label_text({uid, kUs, {}}), "br-lan"));
+      given.loops.push_back(
+          {.device = "/dev/loop" + std::to_string(i), .backing = cow, .autoclear = true, .label = cow_loop_label(uid)});
+      given.nodes.push_back({.name = dm_name(uid),
+                             .uuid = dm_uuid(uid),
+                             .origin = "/dev/loop9999",
+                             .cow = "/dev/loop" + std::to_string(i),
+                             .origin_file = "",
+                             .cow_file = cow});
+      given.directories.push_back({.type = HostObjectType::VmDirectory, .path = vm_dir(kLayout, uid), .uid = uid, .of = {}});
+      auto saved = record();
+      saved.uid = uid;
+      saved.nics[0].tap = tap_name(uid, 0);
+      saved.loop_files = {cow};
+      given.records.emplace(uid, std::move(saved));
+    }
+    const auto start = std::chrono::steady_clock::now();
+    const auto all = inventory_of(given);
+    CHECK(all.size() == 4 * count);
+    CHECK(std::ranges::all_of(all, [](const HostObject& object) { return object.belonging == Belonging::Ours; }));
+    return std::chrono::steady_clock::now() - start;
+  };
+  const auto few = build(250);
+  const auto many = build(1000);
+  MESSAGE("put together: 250 machines in ", std::chrono::duration<double, std::milli>(few).count(), " ms, 1000 in ",
+          std::chrono::duration<double, std::milli>(many).count(), " ms");
 }
 
 TEST_CASE("directories are read with their records, links and strange names in them are passed over") {
