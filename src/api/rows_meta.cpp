@@ -135,7 +135,9 @@ std::span<const Field> fields_of<Condition>() {
 template <>
 std::span<const Field> fields_of<KernelObjectStatus>() {
   static const Field kRows[] = {
-      {.name = "type", .member = member<&KernelObjectStatus::type>(), .doc = "process, cgroup, tap, file, bridge or nft table"},
+      {.name = "type",
+       .member = member<&KernelObjectStatus::type>(),
+       .doc = "process, cgroup, tap, dm device, loop, file, bridge or nft table"},
       {.name = "name", .member = member<&KernelObjectStatus::name>(), .doc = "its name, as other tools show it"},
       {.name = "desired", .member = member<&KernelObjectStatus::desired>(), .doc = "present or absent"},
       {.name = "observed",

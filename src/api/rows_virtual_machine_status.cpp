@@ -99,6 +99,32 @@ std::span<const Field> fields_of<SshStatus>() {
 }
 
 template <>
+std::span<const Field> fields_of<ProcessStatus>() {
+  static const Field kRows[] = {
+      {.name = "pid", .member = member<&ProcessStatus::pid>(), .doc = "process id of the VMM"},
+      {.name = "startTimeTicks",
+       .member = member<&ProcessStatus::start_time_ticks>(),
+       .doc = "when it started, in clock ticks since the host's boot"},
+      {.name = "exe", .member = member<&ProcessStatus::exe>(), .doc = "its program"},
+      {.name = "socket", .member = member<&ProcessStatus::socket>(), .doc = "its control socket"},
+  };
+  return kRows;
+}
+
+template <>
+std::span<const Field> fields_of<RuntimeStatus>() {
+  static const Field kRows[] = {
+      {.name = "taps", .member = member<&RuntimeStatus::taps>(), .doc = "links on the host"},
+      {.name = "macs", .member = member<&RuntimeStatus::macs>(), .doc = "MAC addresses in the guest"},
+      {.name = "addresses", .member = member<&RuntimeStatus::addresses>(), .doc = "addresses in the guest"},
+      {.name = "loops", .member = member<&RuntimeStatus::loops>(), .doc = "backing files of loop devices"},
+      {.name = "dm", .member = member<&RuntimeStatus::dm>(), .doc = "name of the device-mapper node"},
+      {.name = "process", .member = member<&RuntimeStatus::process>(), .doc = "the VMM, once it was verified"},
+  };
+  return kRows;
+}
+
+template <>
 std::span<const Field> fields_of<VirtualMachineStatus>() {
   static const Field kRows[] = {
       {.name = "observedGeneration",
@@ -118,6 +144,9 @@ std::span<const Field> fields_of<VirtualMachineStatus>() {
       {.name = "disks", .member = member<&VirtualMachineStatus::disks>(), .doc = "the disks", .list_key = "name"},
       {.name = "vmm", .member = member<&VirtualMachineStatus::vmm>(), .doc = "the process that runs the guest"},
       {.name = "ssh", .member = member<&VirtualMachineStatus::ssh>(), .doc = "how to log in"},
+      {.name = "runtime",
+       .member = member<&VirtualMachineStatus::runtime>(),
+       .doc = "what the VM's record names: each before it is made, until it was seen to be gone"},
       {.name = "restartCount",
        .member = member<&VirtualMachineStatus::restart_count>(),
        .doc = "how often it was started again after it ended by itself"},

@@ -144,6 +144,25 @@ struct SshStatus {
   bool operator==(const SshStatus&) const = default;
 };
 
+struct ProcessStatus {
+  std::int64_t pid = 0;
+  std::uint64_t start_time_ticks = 0;
+  std::string exe;
+  std::string socket;
+  bool operator==(const ProcessStatus&) const = default;
+};
+
+// What the VM's record (vm.json) names: each before it is made, until it was seen to be gone. Only teardown goes by it.
+struct RuntimeStatus {
+  std::vector<std::string> taps;
+  std::vector<std::string> macs;
+  std::vector<std::string> addresses;
+  std::vector<std::string> loops;  // backing files
+  std::string dm;                  // device-mapper name
+  std::optional<ProcessStatus> process;
+  bool operator==(const RuntimeStatus&) const = default;
+};
+
 struct VirtualMachineStatus {
   std::uint64_t observed_generation = 0;
   std::string phase;                  // Pending | Starting | Running | Stopping | Stopped | Failed | Deleting
@@ -152,6 +171,7 @@ struct VirtualMachineStatus {
   std::vector<DiskStatus> disks;
   std::optional<VmmStatus> vmm;
   std::optional<SshStatus> ssh;
+  std::optional<RuntimeStatus> runtime;
   std::int64_t restart_count = 0;
   std::optional<TerminationStatus> last_termination;
   std::optional<WallTime> restart_after;  // crash backoff: not started again before this

@@ -54,6 +54,9 @@ Result<HostView> SimHost::observe_all(const std::vector<NetworkQuery>& networks)
   for (const auto& [name, link] : links_) {
     if (!link.owner.empty() && link.kind == "tun") uids.insert(link.owner);
   }
+  for (const auto& [name, node] : nodes_) {
+    if (const auto uid = uid_of_dm_uuid(node.view.uuid)) uids.insert(*uid);
+  }
   for (const auto& uid : uids) host.vms.emplace(uid, view_of(uid, 0, false));
   for (const auto& query : networks) host.networks.emplace(query.uid, network_view(query));
   return host;
@@ -147,6 +150,8 @@ VmView SimHost::view_of(const std::string& uid, std::size_t nic_count, bool ask_
     if (ours || by_name) view.links.push_back(link);
   }
   view.vmm.socket = monitor_socket_path(layout_, uid).string();
+  view.snapshot = node_view(uid);
+  view.loops = loops_of(uid);
   const auto found = vms_.find(uid);
   if (found == vms_.end()) return view;
   const Vm& vm = found->second;

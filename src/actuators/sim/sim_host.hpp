@@ -58,6 +58,25 @@ class SimHost final : public Host {
   void lose_disk(const std::string& vm_uid, const std::string& disk);
   void add_stray(const std::string& vm_uid, ProcessView process);
   void remove_strays(const std::string& vm_uid);
+
+  // --- device-mapper and loops (sim_block.cpp) ---
+  void set_device_mapper(bool present);                  // false unless said: root disks are copies then
+  void set_free_loops(std::optional<std::size_t> free);  // how many more loops there may be; nullopt: any number
+  void fill_cow(const std::string& vm_uid, Bytes used);  // by what the guest writes; more than there is room for: Overflow
+  void break_cow(const std::string& vm_uid);             // as a write error below the COW does: Invalid, for good
+  void mend_cow(const std::string& vm_uid);              // by hand, in the file; a node shows it when it is made anew
+  void half_create(const std::string& vm_uid);           // what a kill between the creation of a node and its table leaves
+  void suspend(const std::string& vm_uid);
+  void wipe_node(const std::string& vm_uid);    // dmsetup remove --force while it is open: its table fails everything
+  bool remove_node(const std::string& vm_uid);  // dmsetup remove; false: it is open
+  void rename_node(const std::string& vm_uid, const std::string& name);
+  void add_node(const std::string& name, const std::string& uuid);               // someone else's
+  void open_node(const std::string& vm_uid, bool open);                          // by something that is no VMM
+  std::string add_loop(const std::string& path, const std::string& label = "");  // someone else's; says its device
+  void hold_loop(const std::string& device, bool held);                          // opened by something
+  void detach(const std::string& device);                                        // losetup -d: not while it is held
+  std::vector<SnapshotView> nodes() const;
+  std::vector<LoopView> loops() const;
   void restart_daemon();  // jobs are gone, the host is as it was
   void reboot_host();     // what does not survive a reboot is gone; a new boot id
 
@@ -92,11 +111,27 @@ class SimHost final : public Host {
   std::optional<LaunchVmm> launched(const std::string& vm_uid) const;  // how the running VMM was started
 
  private:
+  struct Cow {  // what root.cow keeps, whatever is made over it
+    std::int64_t inode = 0;
+    Bytes used;
+    bool valid = true;
+  };
+  struct Loop {
+    LoopView view;
+    std::int64_t inode = 0;
+    bool held = false;  // by something else than a node
+  };
+  struct Node {
+    SnapshotView view;  // origin and cow name its loops
+    bool opened = false;
+  };
   struct Vm {
     bool directory = false;
     std::optional<Sidecar> sidecar;
     std::string sidecar_error;
     std::map<std::string, DiskView> disks;
+    std::optional<Cow> cow;       // root.cow …
+    std::int64_t base_inode = 0;  // … over this base
     std::optional<std::string> initrd_hash;
     bool run_directory = false;
     bool cgroup = false;
@@ -122,6 +157,20 @@ class SimHost final : public Host {
   FileFacts facts_of(const std::string& path) const;
   std::vector<FileFacts> files_below(const std::string& prefix) const;
   bool populated(const std::string& vm_uid) const;
+  std::optional<SnapshotView> node_view(const std::string& vm_uid) const;
+  std::vector<LoopView> loops_of(const std::string& vm_uid) const;
+  std::int64_t open_count(const std::string& vm_uid) const;
+  const Node* find_node(const std::string& vm_uid) const;
+  Node* find_node(const std::string& vm_uid);
+  Node* own_node(const std::string& vm_uid);
+  bool loop_in_use(const std::string& device) const;
+  void drop_idle_loops();
+  std::int64_t inode_of(const std::string& path);
+  Result<std::string> loop_over(std::int64_t inode, const LoopView& wanted);
+  Result<void> check_names(const std::string& vm_uid, const Cow& cow) const;
+  bool stands_as_wanted(const Node& node, const Vm& vm, Bytes size) const;
+  Result<std::string> make_cow(const MakeRootDisk& job, Vm& vm);
+  void unlink_block_files(Vm& vm, const std::string& vm_uid);
   void end_vmm(const std::string& uid, Vm& vm, ExitView exit);
   std::optional<Error> take_fault(const std::string& step, FaultPoint point);
   Result<Applied> effect(const Step& step);
@@ -178,6 +227,14 @@ class SimHost final : public Host {
   std::vector<RouteView> routes_;
   std::vector<HostKernel> kernels_;
   std::map<JobKey, JobView> jobs_;
+  std::map<std::string, Node> nodes_;           // by name
+  std::map<std::string, Loop> loops_;           // by device
+  std::map<std::string, std::int64_t> inodes_;  // of base files and what stands on them, by path
+  std::map<std::int64_t, Bytes> base_sizes_;    // by inode
+  bool device_mapper_ = false;
+  std::optional<std::size_t> free_loops_;
+  std::int64_t next_inode_ = 100;
+  std::int64_t next_loop_ = 0;
   std::set<std::string> held_jobs_;
   std::map<std::string, Error> failing_jobs_;
   std::map<std::string, std::deque<Fault>> faults_;

@@ -75,15 +75,24 @@ Result<std::string> SimHost::work(const BuildInitrd& job) {
 Result<std::string> SimHost::work(const MakeRootDisk& job) {
   Vm& vm = vms_[job.vm_uid];
   if (!vm.directory) return fail(not_found("making the root disk: the VM's directory does not exist"));
-  auto disk = vm.disks.find("root");
+  const auto disk = vm.disks.find("root");
+  const bool snapshot = disk != vm.disks.end() ? vm.cow.has_value()
+                                               : job.backend == api::DiskBackend::DmSnapshot ||
+                                                     (job.backend == api::DiskBackend::Auto && device_mapper_);
+  if (snapshot) return make_cow(job, vm);
   if (disk == vm.disks.end()) {
     const auto base = facts_of(job.base_path);
     if (!base.exists) return fail(not_found("making the root disk: no base " + job.base_path));
-    const auto path = root_disk_path(layout_, job.vm_uid).string();
-    disk = vm.disks.emplace("root", DiskView{.name = "root", .path = path, .size = base.size, .allocated = {}}).first;
+    vm.disks.emplace("root", DiskView{.name = "root",
+                                      .path = root_disk_path(layout_, job.vm_uid).string(),
+                                      .size = std::max(base.size, job.size),
+                                      .allocated = {},
+                                      .backend = "copy"});
+  } else {
+    disk->second.size = std::max(disk->second.size, job.size);
   }
-  disk->second.size = std::max(disk->second.size, job.size);
-  return "copy";
+  if (job.backend != api::DiskBackend::Auto) return "copy";
+  return "copy: there is no device-mapper, and a simulated file system shares no extents";
 }
 
 Result<std::string> SimHost::work(const MakeDataDisk& job) {

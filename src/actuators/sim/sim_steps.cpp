@@ -52,15 +52,14 @@ Result<Applied> SimHost::run(const SyncDisks& step) {
   return Applied::Unchanged;
 }
 
-Result<Applied> SimHost::run(const ActivateRootDisk&) { return fail(Error{ErrorCode::Unavailable, "there is no device-mapper"}); }
-Result<Applied> SimHost::run(const GrowRootCow&) { return fail(Error{ErrorCode::Unavailable, "there is no device-mapper"}); }
-Result<Applied> SimHost::run(const DeactivateRootDisk&) { return Applied::Unchanged; }
-
 Result<Applied> SimHost::run(const RemoveVmDirectory& step) {
   const auto found = vms_.find(step.vm_uid);
   if (found == vms_.end() || !found->second.directory) return Applied::Unchanged;
   if (populated(step.vm_uid)) return fail(busy("removing the VM's directory: its cgroup is populated"));
+  if (own_node(step.vm_uid) != nullptr)
+    return fail(internal("removing a VM's directory under its root disk's device: no plan may say this"));
   Vm& vm = found->second;
+  unlink_block_files(vm, step.vm_uid);
   vm.directory = false;
   vm.sidecar.reset();
   vm.sidecar_error.clear();
@@ -85,7 +84,10 @@ Result<Applied> SimHost::run(const RemoveNetworkDirectory& step) {
 
 Result<Applied> SimHost::run(const RemoveImageDirectory& step) {
   records_.erase(step.image_uid);
-  for (const auto& file : files_below(image_dir(layout_, step.image_uid).string() + "/")) files_.erase(file.path);
+  for (const auto& file : files_below(image_dir(layout_, step.image_uid).string() + "/")) {
+    files_.erase(file.path);
+    inodes_.erase(file.path);
+  }
   return changed(directories_.erase(step.image_uid) > 0);
 }
 
@@ -189,6 +191,15 @@ Result<Applied> SimHost::run(const LaunchVmm& step) {
   if (!files_.contains(step.kernel_path)) return fail(not_found("starting the VMM: no kernel " + step.kernel_path));
   if (!vm.initrd_hash) return fail(not_found("starting the VMM: no initrd " + step.initrd_path));
   for (const auto& disk : step.disks) {
+    if (disk.path == dm_device_path(step.vm_uid)) {
+      const auto* node = own_node(step.vm_uid);
+      if (node == nullptr || !node->view.live) return fail(not_found("starting the VMM: no device " + disk.path));
+      if (disk.lock_path != root_cow_path(layout_, step.vm_uid))
+        return fail(internal("starting a VMM on a COW that it does not lock: no plan may say this"));
+      continue;
+    }
+    if (disk.path == root_cow_path(layout_, step.vm_uid))
+      return fail(internal("starting a VMM on a bare COW file: no plan may say this"));
     const bool known = std::ranges::any_of(vm.disks, [&](const auto& entry) { return entry.second.path == disk.path; });
     if (!known) return fail(not_found("starting the VMM: no disk " + disk.path));
   }

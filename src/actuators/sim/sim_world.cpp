@@ -13,6 +13,7 @@ void SimHost::add_file(const std::string& path, Bytes size, std::int64_t mtime_n
 void SimHost::remove_file(const std::string& path) {
   const std::lock_guard lock(mutex_);
   files_.erase(path);
+  inodes_.erase(path);
 }
 void SimHost::add_host_kernel(HostKernel kernel) {
   const std::lock_guard lock(mutex_);
@@ -64,6 +65,7 @@ void SimHost::lose_sidecar(const std::string& vm_uid) {
 void SimHost::lose_directory(const std::string& vm_uid) {
   const std::lock_guard lock(mutex_);
   Vm& vm = vms_[vm_uid];
+  unlink_block_files(vm, vm_uid);
   vm.directory = false;
   vm.sidecar.reset();
   vm.disks.clear();
@@ -83,7 +85,9 @@ void SimHost::spoil_record(const std::string& uid, std::string error) {
 }
 void SimHost::lose_disk(const std::string& vm_uid, const std::string& disk) {
   const std::lock_guard lock(mutex_);
-  vms_[vm_uid].disks.erase(disk);
+  Vm& vm = vms_[vm_uid];
+  vm.disks.erase(disk);
+  if (disk == "root") unlink_block_files(vm, vm_uid);
 }
 void SimHost::add_stray(const std::string& vm_uid, ProcessView process) {
   const std::lock_guard lock(mutex_);
@@ -103,6 +107,8 @@ void SimHost::reboot_host() {
   ++boots_;
   jobs_.clear();
   nats_.clear();
+  nodes_.clear();
+  loops_.clear();
   std::erase_if(links_, [](const auto& entry) { return !entry.second.owner.empty(); });
   forwarding_ = false;
   for (auto& [uid, vm] : vms_) {
@@ -236,6 +242,13 @@ std::vector<std::string> SimHost::leftovers() const {
   }
   for (const auto& [name, link] : links_) {
     if (link.kind == "tun" && !link.owner.empty()) found.push_back("tap " + name);
+  }
+  for (const auto& [name, node] : nodes_) {
+    if (uid_of_dm_uuid(node.view.uuid)) found.push_back("device " + name);
+  }
+  for (const auto& [device, loop] : loops_) {
+    if (loop.view.label.starts_with("banger:") || (loop.view.autoclear && loop.view.read_only))
+      found.push_back(fmt::format("loop {} over {}", device, loop.view.backing));
   }
   return found;
 }

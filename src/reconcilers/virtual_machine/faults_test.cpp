@@ -8,9 +8,10 @@ namespace {
 using actuators::sim::FaultPoint;
 using actuators::sim::SimCrash;
 
-const std::vector<std::string> kStepNames{"MakeVmDirectory",   "WriteSidecar", "WriteVmInitrd", "SyncDisks", "RemoveVmDirectory",
-                                          "MakeTap",           "RemoveLink",   "LaunchVmm",     "KillVmm",   "RemoveCgroup",
-                                          "ClearRunDirectory", "StartJob",     "ForgetJob"};
+const std::vector<std::string> kStepNames{"ActivateRootDisk",  "DeactivateRootDisk", "MakeVmDirectory",   "WriteSidecar",
+                                          "WriteVmInitrd",     "SyncDisks",          "RemoveVmDirectory", "MakeTap",
+                                          "RemoveLink",        "LaunchVmm",          "KillVmm",           "RemoveCgroup",
+                                          "ClearRunDirectory", "StartJob",           "ForgetJob"};
 
 TEST_CASE("a step that fails, before or after its effect, only delays the way to Ready, Stopped and gone") {
   for (const auto& name : kStepNames) {
@@ -20,6 +21,7 @@ TEST_CASE("a step that fails, before or after its effect, only delays the way to
         CAPTURE(static_cast<int>(point));
         CAPTURE(count);
         World world;
+        world.host.set_device_mapper(count < 3);
         world.create_builtins();
         world.create_image();
         world.settle();
@@ -71,14 +73,15 @@ TEST_CASE("a start that fails undoes taps and cgroup, keeps disks, and names the
 }
 
 TEST_CASE("a daemon that dies after any number of steps is followed by one that finishes the work") {
-  for (std::size_t cut = 0; cut < 24; ++cut) {
+  for (std::size_t cut = 0; cut < 48; ++cut) {
     CAPTURE(cut);
     World world;
+    world.host.set_device_mapper(cut % 2 == 0);
     world.create_builtins();
     world.create_image();
     world.settle();
     const auto uid = world.create_vm();
-    world.host.crash_after(cut);
+    world.host.crash_after(cut / 2);
     try {
       world.settle();
     } catch (const SimCrash& crash) {
@@ -98,10 +101,11 @@ TEST_CASE("a VM that is deleted at any point of its start, stop or restart ends 
   const auto stop = [](World& world) { world.edit_vm([](auto& spec, auto&) { spec.power_state = api::PowerState::Stopped; }); };
   const auto restart = [](World& world) { world.edit_vm([](auto& spec, auto&) { spec.restart_nonce = "1"; }); };
   for (int what = 0; what < 3; ++what) {
-    for (std::size_t cut = 0; cut < 16; ++cut) {
+    for (std::size_t cut = 0; cut < 40; ++cut) {
       CAPTURE(what);
       CAPTURE(cut);
       World world;
+      world.host.set_device_mapper(cut % 2 == 0);
       world.create_builtins();
       world.create_image();
       world.settle();
@@ -109,7 +113,7 @@ TEST_CASE("a VM that is deleted at any point of its start, stop or restart ends 
       if (what > 0) world.settle();
       if (what == 1) stop(world);
       if (what == 2) restart(world);
-      world.host.crash_after(cut);
+      world.host.crash_after(cut / 2);
       try {
         world.settle();
       } catch (const SimCrash&) {
@@ -127,12 +131,13 @@ TEST_CASE("a VM that is deleted at any point of its start, stop or restart ends 
 }
 
 TEST_CASE("a daemon that dies at any point of a delete is followed by one that finishes it") {
-  for (std::size_t cut = 0; cut < 12; ++cut) {
+  for (std::size_t cut = 0; cut < 32; ++cut) {
     CAPTURE(cut);
     World world;
+    world.host.set_device_mapper(cut % 2 == 0);
     world.running_vm();
     world.remove(World::vm_key());
-    world.host.crash_after(cut);
+    world.host.crash_after(cut / 2);
     try {
       world.settle();
     } catch (const SimCrash&) {

@@ -6,7 +6,9 @@
 #include <algorithm>
 
 #include "actuators/names.hpp"
+#include "api/codec.hpp"
 #include "base/text.hpp"
+#include "reconcilers/virtual_machine/root_disk.hpp"
 #include "reconcilers/virtual_machine/situation.hpp"
 
 namespace banger::reconcilers::virtual_machine {
@@ -58,8 +60,9 @@ void add_disks(std::vector<api::KernelObjectStatus>& rows, const Situation& at) 
   for (const auto& name : wanted) {
     if (find_disk(at, name) != nullptr) continue;
     const auto& layout = at.observed.layout;
-    const auto path =
-        name == "root" ? actuators::root_disk_path(layout, at.uid) : actuators::data_disk_path(layout, at.uid, name);
+    const auto path = name == "root" && own_node(at) != nullptr ? actuators::root_cow_path(layout, at.uid)
+                      : name == "root"                          ? actuators::root_disk_path(layout, at.uid)
+                                                                : actuators::data_disk_path(layout, at.uid, name);
     rows.push_back({.type = "file", .name = path, .desired = desired, .observed = kAbsent, .detail = "disk " + name});
   }
   for (const auto& disk : at.host.disks) {
@@ -67,10 +70,40 @@ void add_disks(std::vector<api::KernelObjectStatus>& rows, const Situation& at) 
   }
 }
 
+// The device of a root disk kept as a dm-snapshot, and the loops over the VM's files.
+void add_devices(std::vector<api::KernelObjectStatus>& rows, const Situation& at, const char* desired) {
+  const auto* node = own_node(at);
+  if (at.host.snapshot) {
+    const auto state = node == nullptr   ? std::string("not made by bangerd, left alone")
+                       : !node->live     ? "without a table"
+                       : node->invalid   ? "invalid"
+                       : node->suspended ? "suspended"
+                       : node->overflow
+                           ? "full"
+                           : fmt::format("{} % of {} used", used_percent(*node), api::format_quantity(node->cow_size));
+    rows.push_back({.type = "dm device",
+                    .name = printable(at.host.snapshot->name),
+                    .desired = node == nullptr ? kAbsent : desired,
+                    .observed = node == nullptr ? "foreign" : kPresent,
+                    .detail = state});
+  } else if (is_snapshot(at)) {
+    rows.push_back(
+        {.type = "dm device", .name = actuators::dm_name(at.uid), .desired = desired, .observed = kAbsent, .detail = ""});
+  }
+  for (const auto& loop : at.host.loops) {
+    const bool ours = loop.autoclear && (loop.read_only || loop.label == actuators::cow_loop_label(at.uid));
+    rows.push_back({.type = "loop",
+                    .name = loop.device,
+                    .desired = ours ? desired : kAbsent,
+                    .observed = ours ? kPresent : "foreign",
+                    .detail = "over " + printable(loop.backing) + (ours ? "" : ", not made by bangerd, left alone")});
+  }
+}
+
 }  // namespace
 
 std::vector<api::KernelObjectStatus> kernel_objects(const api::Object& vm, const Observed& observed, const Plan& plan) {
-  const auto at = look_at(vm, observed);
+  const auto at = look_at(vm, observed, observed.host);
   const bool over = plan.phase == "Stopped" || plan.phase == "Failed";  // by its policy it is not started again
   const char* desired = presence(!vm.meta.deletion_time && at.spec.power_state == api::PowerState::Running && !over);
   std::vector<api::KernelObjectStatus> rows{process_of(at, desired)};
@@ -91,6 +124,7 @@ std::vector<api::KernelObjectStatus> kernel_objects(const api::Object& vm, const
                             : host.cgroup_populated ? "with processes"
                                                     : "empty"});
   add_taps(rows, at, desired);
+  add_devices(rows, at, desired);
   add_disks(rows, at);
   return rows;
 }

@@ -53,8 +53,9 @@ Finding conflict(std::string message) {
 
 class Planner {
  public:
-  Planner(const api::Object& vm, const Observed& observed) : vm_(vm), observed_(observed) {
-    for (const auto& lease : observed.leases) taken_.insert({lease.network, lease.address});
+  Planner(const api::Object& vm, const Context& context, const actuators::Sidecar* sidecar)
+      : vm_(vm), observed_(context), sidecar_(sidecar) {
+    for (const auto& lease : context.leases) taken_.insert({lease.network, lease.address});
   }
 
   LeasePlan run() {
@@ -65,7 +66,7 @@ class Planner {
       if (lease.vm_uid != vm_.meta.uid) continue;
       const auto index = static_cast<std::size_t>(lease.interface_index);
       const bool keep = lease.interface_index >= 0 && index < wanted.size() && !addresses[index] &&
-                        fits(lease, wanted[index], observed_.networks.at(wanted[index].network));
+                        fits(lease, wanted[index], network_named(observed_, wanted[index].network));
       if (keep) {
         addresses[index] = lease.address;
       } else {
@@ -85,7 +86,7 @@ class Planner {
 
  private:
   bool claim(const api::NetworkInterfaceSpec& wanted, std::size_t index, LeasePlan& plan) {
-    const auto& network = observed_.networks.at(wanted.network);
+    const auto& network = network_named(observed_, wanted.network);
     const auto address = wanted.address ? fixed(wanted, network) : next_free(wanted, network, index);
     if (!address) return false;
     taken_.insert({wanted.network, *address});
@@ -136,28 +137,31 @@ class Planner {
   }
 
   actuators::NicRecord record(const api::NetworkInterfaceSpec& wanted, std::size_t index, const std::string& address) const {
-    const auto& network = observed_.networks.at(wanted.network);
+    const auto& network = network_named(observed_, wanted.network);
     actuators::NicRecord nic{.network = wanted.network,
                              .network_uid = network.uid,
                              .tap = actuators::tap_name(vm_.meta.uid, index),
                              .mac = actuators::mac_of(vm_.meta.uid, index),
                              .address = fmt::format("{}/{}", address, parse_cidr(network.cidr)->prefix),
                              .gateway = network.gateway};
-    if (!observed_.host.sidecar) return nic;
-    for (const auto& old : observed_.host.sidecar->nics) {
+    if (sidecar_ == nullptr) return nic;
+    for (const auto& old : sidecar_->nics) {
       if (old.tap == nic.tap) nic.tap_index = old.tap_index;
     }
     return nic;
   }
 
   const api::Object& vm_;
-  const Observed& observed_;
+  const Context& observed_;
+  const actuators::Sidecar* sidecar_;
   std::set<std::pair<std::string, std::string>> taken_;
   std::optional<Finding> problem_;
 };
 
 }  // namespace
 
-LeasePlan plan_leases(const api::Object& vm, const Observed& observed) { return Planner(vm, observed).run(); }
+LeasePlan plan_leases(const api::Object& vm, const Context& context, const actuators::Sidecar* sidecar) {
+  return Planner(vm, context, sidecar).run();
+}
 
 }  // namespace banger::reconcilers::virtual_machine

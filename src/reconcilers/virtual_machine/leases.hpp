@@ -22,6 +22,6 @@ struct LeasePlan {
 
 // Needs every Network of the spec to have a range. Free addresses are tried from a hash of namespace and name on, so that a VM
 // made anew under the same name tends to get its old address.
-LeasePlan plan_leases(const api::Object& vm, const Observed& observed);
+LeasePlan plan_leases(const api::Object& vm, const Context& context, const actuators::Sidecar* sidecar);
 
 }  // namespace banger::reconcilers::virtual_machine

@@ -58,7 +58,7 @@ Result<void> list_leases(Ports& ports, const std::string& uid, Observed& observe
 ImageFacts image_facts(const api::Object* object) {
   if (object == nullptr) return {};
   const auto& status = std::get<api::Image>(object->body).status;
-  return {.state = readiness_of(status, object->meta), .path = status.path, .digest = status.digest};
+  return {.state = readiness_of(status, object->meta), .path = status.path, .digest = status.digest, .size = status.size};
 }
 
 KernelFacts kernel_facts(const api::Object* object) {
@@ -86,6 +86,12 @@ api::ObjectKey lease_key(const std::string& network, const std::string& address)
   return {.kind = api::Kind::AddressLease, .ns = "", .name = network + "." + address};
 }
 
+const NetworkFacts& network_named(const Context& context, const std::string& name) {
+  static const NetworkFacts kNone;
+  const auto found = context.networks.find(name);
+  return found == context.networks.end() ? kNone : found->second;
+}
+
 std::vector<api::AddressLeaseSpec> leases_in_use(store::Objects& objects, const actuators::VmView& host) {
   std::vector<api::AddressLeaseSpec> leases;
   if (!host.sidecar) return leases;
@@ -98,7 +104,10 @@ std::vector<api::AddressLeaseSpec> leases_in_use(store::Objects& objects, const 
 
 Result<Observed> observe(Ports& ports, const actuators::Layout& layout, const api::Object& vm) {
   const auto& spec = std::get<api::VirtualMachine>(vm.body).spec;
-  Observed observed{.now = ports.clock.wall(), .layout = layout, .fresh_nonce = random_hex(ports.random, 32)};
+  Observed observed;
+  observed.now = ports.clock.wall();
+  observed.layout = layout;
+  observed.fresh_nonce = random_hex(ports.random, 32);
   BGR_TRY(observed.host, ports.host.observe_vm(vm.meta.uid, spec.network_interfaces.size()));
   BGR_TRY(const auto image, find(ports, api::Kind::Image, spec.image));
   observed.image = image_facts(pointer(image));

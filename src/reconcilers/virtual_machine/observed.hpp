@@ -26,6 +26,7 @@ struct ImageFacts {
   Readiness state;
   std::string path;
   std::string digest;
+  Bytes size;  // of its file system
   bool operator==(const ImageFacts&) const = default;
 };
 
@@ -48,18 +49,26 @@ struct NetworkFacts {
   bool operator==(const NetworkFacts&) const = default;
 };
 
-struct Observed {
+// What surrounds a VM.
+struct Context {
   WallTime now;
   actuators::Layout layout;
-  actuators::VmView host;
   ImageFacts image;
   KernelFacts kernel;
-  std::map<std::string, NetworkFacts> networks;  // those that the spec names
+  std::map<std::string, NetworkFacts>
+      networks;  // by name, those that the spec names among them; one that is not there is not found
   // While the VMM lives, or when the sidecar's interfaces are those of the spec and hold their addresses: the leases of these
-  // addresses, whoever holds them. Else: all of the networks above and all that this VM holds.
+  // addresses, whoever holds them. Else: all of the spec's networks and all that this VM holds.
   std::vector<api::AddressLeaseSpec> leases;
   std::string fresh_nonce;  // 32 hexadecimal digits that nobody has seen
+  bool operator==(const Context&) const = default;
+};
+
+struct Observed : Context {
+  actuators::VmView host;
   bool operator==(const Observed&) const = default;
 };
+
+const NetworkFacts& network_named(const Context& context, const std::string& name);
 
 }  // namespace banger::reconcilers::virtual_machine

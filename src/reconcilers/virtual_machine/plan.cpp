@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "base/text.hpp"
+#include "reconcilers/virtual_machine/record.hpp"
 #include "reconcilers/virtual_machine/situation.hpp"
 
 namespace banger::reconcilers::virtual_machine {
@@ -19,6 +20,12 @@ bool starts_again(api::RestartPolicy policy, std::string_view ended) {
   if (ended == "GuestReboot") return true;  // the guest asked for it
   if (ended == "GuestShutdown") return policy == api::RestartPolicy::Always;
   return policy != api::RestartPolicy::Never;
+}
+
+actuators::Sidecar cleared_process(const Situation& at) {
+  auto record = *at.sidecar;
+  record.process.reset();
+  return record;
 }
 
 // The VMM is gone and nothing says that it was to go: write down how it ended before its traces are removed.
@@ -34,7 +41,7 @@ Plan plan_end_seen(const Situation& at) {
 
   Plan plan{.operation = Operation::Start, .phase = "Starting"};
   const auto ended = at.sidecar->launched_spec.restart_nonce != at.spec.restart_nonce ? kEndedOnPurpose : reason;
-  plan.steps.push_back(step("End", actuators::WriteSidecar{ended_as(*at.sidecar, ended, at.observed.now)}));
+  plan.steps.push_back(step("End", actuators::WriteSidecar{ended_as(cleared_process(at), ended, at.observed.now)}));
   const bool guest_did = reason == "GuestShutdown" || reason == "GuestReboot";
   plan.events.push_back({.type = guest_did ? api::EventType::Normal : api::EventType::Warning,
                          .reason = guest_did ? reason : "VmmEnded",
@@ -98,10 +105,11 @@ Plan plan_power(const Situation& at) {
 
 }  // namespace
 
-Plan plan_for(const api::Object& object, const Observed& observed) {
-  const auto at = look_at(object, observed);
+Plan plan_for(const api::Object& object, const Context& context, const actuators::VmView& host) {
+  const auto at = look_at(object, context, host);
   auto plan = plan_power(at);
   if (!object.meta.deletion_time && !has_finalizer(object)) plan.finalizer = FinalizerChange::Add;
+  keep_object_on_record(plan, at);
   return plan;
 }
 

@@ -35,6 +35,7 @@ struct Plan {
   bool operator==(const Plan&) const = default;
 };
 
-Plan plan_for(const api::Object& vm, const Observed& observed);
+Plan plan_for(const api::Object& vm, const Context& context, const actuators::VmView& host);
+inline Plan plan_for(const api::Object& vm, const Observed& observed) { return plan_for(vm, observed, observed.host); }
 
 }  // namespace banger::reconcilers::virtual_machine

@@ -32,6 +32,7 @@ struct ReferenceForm {  // an Image, a Kernel
   Answer found = Answer::no;
   Answer ready = Answer::no;
   std::string message, path, digest, initrd;
+  Bytes size;
 };
 struct NetworkForm {
   std::string name;
@@ -56,6 +57,20 @@ struct ProcessForm {
 struct DiskForm {
   std::string name;
   Bytes size;
+  std::string backend;  // dm-snapshot: the root disk is a root.cow of that size
+};
+struct NodeForm {  // the device-mapper node of the VM's name
+  Answer foreign = Answer::no;
+  Answer live = Answer::yes;
+  Answer suspended = Answer::no;
+  std::int64_t open = 0;
+  Bytes size, used, room;
+  Answer overflow = Answer::no;
+  Answer invalid = Answer::no;
+};
+struct LoopForm {
+  std::string device, file;  // file: in the VM's directory
+  Answer foreign = Answer::no;
 };
 struct JobForm {
   std::string name;  // root-disk, disk-<name>, probe, sync; its request is what the VM would ask for
@@ -72,6 +87,8 @@ struct HostForm {
   std::string sidecar_error;
   Initrd initrd = Initrd::absent;
   std::vector<DiskForm> disks;
+  std::optional<NodeForm> node;
+  std::vector<LoopForm> loops;
   std::vector<TapForm> taps;
   Cgroup cgroup = Cgroup::absent;
   std::vector<ProcessForm> processes;
@@ -125,7 +142,8 @@ template <>
 std::span<const Field> fields_of<vm::ReferenceForm>() {
   static const Field kRows[] = {FORM_ROW(vm::ReferenceForm, "found", found),     FORM_ROW(vm::ReferenceForm, "ready", ready),
                                 FORM_ROW(vm::ReferenceForm, "message", message), FORM_ROW(vm::ReferenceForm, "path", path),
-                                FORM_ROW(vm::ReferenceForm, "digest", digest),   FORM_ROW(vm::ReferenceForm, "initrd", initrd)};
+                                FORM_ROW(vm::ReferenceForm, "digest", digest),   FORM_ROW(vm::ReferenceForm, "initrd", initrd),
+                                FORM_ROW(vm::ReferenceForm, "size", size)};
   return kRows;
 }
 template <>
@@ -156,7 +174,23 @@ std::span<const Field> fields_of<vm::ProcessForm>() {
 }
 template <>
 std::span<const Field> fields_of<vm::DiskForm>() {
-  static const Field kRows[] = {FORM_ROW(vm::DiskForm, "name", name), FORM_ROW(vm::DiskForm, "size", size)};
+  static const Field kRows[] = {FORM_ROW(vm::DiskForm, "name", name), FORM_ROW(vm::DiskForm, "size", size),
+                                FORM_ROW(vm::DiskForm, "backend", backend)};
+  return kRows;
+}
+template <>
+std::span<const Field> fields_of<vm::NodeForm>() {
+  static const Field kRows[] = {FORM_ROW(vm::NodeForm, "foreign", foreign),     FORM_ROW(vm::NodeForm, "live", live),
+                                FORM_ROW(vm::NodeForm, "suspended", suspended), FORM_ROW(vm::NodeForm, "open", open),
+                                FORM_ROW(vm::NodeForm, "size", size),           FORM_ROW(vm::NodeForm, "used", used),
+                                FORM_ROW(vm::NodeForm, "room", room),           FORM_ROW(vm::NodeForm, "overflow", overflow),
+                                FORM_ROW(vm::NodeForm, "invalid", invalid)};
+  return kRows;
+}
+template <>
+std::span<const Field> fields_of<vm::LoopForm>() {
+  static const Field kRows[] = {FORM_ROW(vm::LoopForm, "device", device), FORM_ROW(vm::LoopForm, "file", file),
+                                FORM_ROW(vm::LoopForm, "foreign", foreign)};
   return kRows;
 }
 template <>
@@ -175,6 +209,8 @@ std::span<const Field> fields_of<vm::HostForm>() {
                                 FORM_ROW(vm::HostForm, "sidecarError", sidecar_error),
                                 FORM_ROW(vm::HostForm, "initrd", initrd),
                                 FORM_ROW(vm::HostForm, "disks", disks),
+                                FORM_ROW(vm::HostForm, "node", node),
+                                FORM_ROW(vm::HostForm, "loops", loops),
                                 FORM_ROW(vm::HostForm, "taps", taps),
                                 FORM_ROW(vm::HostForm, "cgroup", cgroup),
                                 FORM_ROW(vm::HostForm, "processes", processes),
@@ -256,6 +292,7 @@ actuators::JobSpec spec_of(const std::string& name, const PlanCase& given) {
     return actuators::MakeRootDisk{.vm_uid = uid,
                                    .base_path = given.observed.image.path,
                                    .size = spec.root_disk.size.value_or(Bytes{}),
+                                   .cow_size = spec.root_disk.cow.size.value_or(Bytes{}),
                                    .backend = spec.root_disk.backend};
   }
   for (const auto& disk : spec.disks) {
@@ -292,6 +329,34 @@ void fill_processes(actuators::VmmView& view, const HostForm& form) {
                                   .message = form.exit->message};
 }
 
+void fill_devices(PlanCase& given, const HostForm& form) {
+  auto& host = given.observed.host;
+  const std::string uid(kUid);
+  for (const auto& loop : form.loops) {
+    const auto path = actuators::vm_dir(given.observed.layout, uid) / loop.file;
+    const bool cow = loop.file == "root.cow";
+    host.loops.push_back({.device = loop.device,
+                          .backing = path.string(),
+                          .read_only = !cow,
+                          .autoclear = !is(loop.foreign),
+                          .label = cow && !is(loop.foreign) ? actuators::cow_loop_label(uid) : ""});
+  }
+  if (!form.node) return;
+  const auto& node = *form.node;
+  auto& view = host.snapshot.emplace();
+  view = {.name = actuators::dm_name(uid),
+          .uuid = is(node.foreign) ? "LVM-1" : actuators::dm_uuid(uid),
+          .ours = !is(node.foreign),
+          .live = is(node.live),
+          .suspended = is(node.suspended),
+          .open_count = node.open,
+          .size = node.size,
+          .cow_used = node.used,
+          .cow_size = node.room,
+          .overflow = is(node.overflow),
+          .invalid = is(node.invalid)};
+}
+
 void fill_host(PlanCase& given, const HostForm& form) {
   auto& host = given.observed.host;
   const std::string uid(kUid);
@@ -304,13 +369,20 @@ void fill_host(PlanCase& given, const HostForm& form) {
     host.sidecar->uid = uid;
     host.sidecar->ns = given.vm.meta.ns;
     host.sidecar->name = given.vm.meta.name;
+    // It knows the object as it is, unless the case says what it knows.
+    if (host.sidecar->meta.name.empty()) {
+      host.sidecar->meta = given.vm.meta;
+      host.sidecar->spec = std::get<api::VirtualMachine>(given.vm.body).spec;
+    }
   }
   host.sidecar_error = form.sidecar_error;
   for (const auto& disk : form.disks) {
-    const auto path = disk.name == "root" ? actuators::root_disk_path(given.observed.layout, uid)
-                                          : actuators::data_disk_path(given.observed.layout, uid, disk.name);
-    host.disks.push_back({.name = disk.name, .path = path.string(), .size = disk.size, .allocated = {}});
+    auto path = actuators::data_disk_path(given.observed.layout, uid, disk.name);
+    if (disk.name == "root") path = actuators::root_disk_path(given.observed.layout, uid);
+    if (disk.backend == "dm-snapshot") path = actuators::root_cow_path(given.observed.layout, uid);
+    host.disks.push_back({.name = disk.name, .path = path.string(), .size = disk.size, .allocated = {}, .backend = disk.backend});
   }
+  fill_devices(given, form);
   for (const auto& tap : form.taps) {
     host.links.push_back({.name = actuators::tap_name(uid, static_cast<std::size_t>(tap.interface)),
                           .index = tap.index,
@@ -323,6 +395,12 @@ void fill_host(PlanCase& given, const HostForm& form) {
                           .addresses = {}});
   }
   fill_processes(host.vmm, form);
+  // Which process runs is on record, unless the case says what is.
+  if (host.sidecar && !host.sidecar->process && host.vmm.vmm)
+    host.sidecar->process = actuators::ProcessRecord{.pid = host.vmm.vmm->pid,
+                                                     .start_time_ticks = host.vmm.vmm->start_time_ticks,
+                                                     .exe = host.vmm.vmm->exe,
+                                                     .socket = host.vmm.socket};
   for (const auto& job : form.jobs) {
     actuators::JobView view{.key = {.owner_uid = uid, .name = job.name},
                             .spec = spec_of(job.name, given),
@@ -373,7 +451,7 @@ PlanCase read_case(std::string_view desired, std::string_view observed) {
   seen.now = form.now;
   seen.layout = {.state_dir = "/var/lib/banger", .run_dir = "/run/banger"};
   seen.fresh_nonce = "c0ffee";
-  seen.image = {.state = readiness(form.image), .path = form.image.path, .digest = form.image.digest};
+  seen.image = {.state = readiness(form.image), .path = form.image.path, .digest = form.image.digest, .size = form.image.size};
   seen.kernel = {.state = readiness(form.kernel), .path = form.kernel.path, .initrd = form.kernel.initrd, .args = {}};
   for (const auto& document : manifest.value) {
     if (const auto* kernel = std::get_if<api::Kernel>(&document.object.body)) seen.kernel.args = kernel->spec.args;

@@ -6,6 +6,8 @@
 
 #include "base/text.hpp"
 #include "reconcilers/virtual_machine/leases.hpp"
+#include "reconcilers/virtual_machine/record.hpp"
+#include "reconcilers/virtual_machine/root_disk.hpp"
 #include "reconcilers/virtual_machine/situation.hpp"
 
 namespace banger::reconcilers::virtual_machine {
@@ -26,31 +28,8 @@ milliseconds since_launch(const Situation& at) {
 // vm.json is gone or cannot be read, and the VMM lives: what can be known is written again.
 Plan plan_lost_sidecar(const Situation& at) {
   Plan plan{.phase = "Running"};
-  actuators::Sidecar next{.uid = at.uid,
-                          .ns = at.object.meta.ns,
-                          .name = at.object.meta.name,
-                          .generation = at.object.meta.generation,
-                          .launched_spec = at.spec,
-                          .boot_id = at.host.boot_id,
-                          .launches = 1,
-                          .launched = at.vm.status.vmm ? at.vm.status.vmm->started : std::nullopt};
-  if (!next.launched) next.launched = at.observed.now;
-  for (const auto& old : at.vm.status.network_interfaces) {
-    const auto* tap = own_tap(at, old.tap);
-    const auto network = at.observed.networks.find(old.network);
-    next.nics.push_back({.network = old.network,
-                         .network_uid = network == at.observed.networks.end() ? "" : network->second.uid,
-                         .tap = old.tap,
-                         .mac = old.mac,
-                         .address = old.address,
-                         .gateway = old.gateway,
-                         .tap_index = tap != nullptr ? tap->index : 0});
-  }
-  for (const auto& disk : at.spec.disks) {
-    if (find_disk(at, disk.name) != nullptr) next.disk_names.push_back(disk.name);
-  }
-  const auto* lost = at.host.directory_exists ? "vm.json is gone" : "the VM's directory is gone, its disks with it";
-  const auto why = at.host.sidecar_error.empty() ? std::string(lost) : "vm.json: " + printable(at.host.sidecar_error);
+  auto next = rebuilt_record(at);
+  const auto why = record_loss(at);
   if (!at.host.directory_exists) plan.steps.push_back(vm_directory(at, next.nics));
   plan.steps.push_back(step("Sidecar", actuators::WriteSidecar{std::move(next)}));
   plan.events.push_back(
@@ -121,9 +100,8 @@ std::string lost_tap(const Situation& at) {
 void plan_tap_repairs(Plan& plan, const Situation& at) {
   for (const auto& nic : at.sidecar->nics) {
     const auto* tap = own_tap(at, nic.tap);
-    const auto found = at.observed.networks.find(nic.network);
-    if (tap == nullptr || found == at.observed.networks.end() || !found->second.state.ready) continue;
-    const auto& network = found->second;
+    const auto& network = network_named(at.observed, nic.network);
+    if (tap == nullptr || !network.state.ready) continue;
     if (tap->up && tap->master == network.bridge && tap->mtu == network.mtu) continue;
     plan.steps.push_back(
         step("Repair/" + nic.tap,
@@ -217,9 +195,19 @@ void plan_strange_processes(Plan& plan, const Situation& at) {
       {.type = "StrayProcess", .status = ConditionStatus::True, .reason = "StrayProcess", .message = std::move(message)});
 }
 
+// Which process it is that runs, for a teardown that knows nothing else.
+void plan_process_record(Plan& plan, const Situation& at) {
+  auto process = process_of(at);
+  if (!process || at.sidecar->process == process) return;
+  auto next = *at.sidecar;
+  next.process = std::move(process);
+  plan.steps.push_back(step("Process", actuators::WriteSidecar{std::move(next)}));
+}
+
 Plan plan_healthy(const Situation& at, const std::string& lost) {
   Plan plan{.phase = "Running"};
   plan.look_again = kSlowly;
+  plan_process_record(plan, at);
   plan_pending_changes(plan, at);
   plan_strange_processes(plan, at);
   if (!lost.empty()) {
@@ -229,6 +217,7 @@ Plan plan_healthy(const Situation& at, const std::string& lost) {
                              .message = fmt::format("the tap {} that the VMM uses is gone; a restart would cure it", lost)});
   }
   plan_tap_repairs(plan, at);
+  plan_device_repairs(plan, at);
   plan_lease_repairs(plan, at);
   if (find_job(at, "sync") != nullptr) plan.steps.push_back(forget_job(at, "sync"));  // of a stop that was called off
   const auto monitor = at.host.vmm.monitor;
@@ -241,12 +230,20 @@ Plan plan_healthy(const Situation& at, const std::string& lost) {
   return plan;
 }
 
+// What the VMM holds is gone for good: another launch gives it anew.
+Plan plan_restart(const Situation& at, const std::string& reason, std::string message) {
+  auto plan = plan_stop(at, reason, "Stopping");
+  if (find_job(at, "sync") == nullptr)
+    plan.events.insert(plan.events.begin(), {.type = api::EventType::Warning, .reason = reason, .message = std::move(message)});
+  return plan;
+}
+
 }  // namespace
 
 Plan plan_running(const Situation& at) {
   if (at.sidecar == nullptr) return plan_lost_sidecar(at);
   const auto& ended = at.sidecar->ended;
-  if (ended == kEndedOnPurpose || ended == "NetworkLost") return plan_stop(at, ended, "Stopping");
+  if (ended == kEndedOnPurpose || ended == "NetworkLost" || ended == "RootDeviceLost") return plan_stop(at, ended, "Stopping");
   if (!ended.empty()) return plan_end(at, ended, "waits for the VMM to end: " + ended);
   if (at.sidecar->launches > 0 && at.sidecar->launched_spec.restart_nonce != at.spec.restart_nonce)
     return plan_stop(at, kEndedOnPurpose, "Stopping");
@@ -259,16 +256,12 @@ Plan plan_running(const Situation& at) {
     return plan_end(at, "StartFailed", "the VMM did not start the guest");
 
   const auto lost = lost_tap(at);
-  const bool may_restart = at.spec.restart_policy != api::RestartPolicy::Never && foreign_tap(at) == nullptr;
-  if (!lost.empty() && may_restart) {
-    auto plan = plan_stop(at, "NetworkLost", "Stopping");
-    if (find_job(at, "sync") == nullptr)
-      plan.events.insert(plan.events.begin(),
-                         {.type = api::EventType::Warning,
-                          .reason = "NetworkLost",
-                          .message = fmt::format("the tap {} that the VMM uses is gone: the VM is restarted", lost)});
-    return plan;
-  }
+  const auto wiped = wiped_device(at);
+  const bool may_restart =
+      at.spec.restart_policy != api::RestartPolicy::Never && foreign_tap(at) == nullptr && foreign_device(at).empty();
+  if (may_restart && !lost.empty())
+    return plan_restart(at, "NetworkLost", fmt::format("the tap {} that the VMM uses is gone: the VM is restarted", lost));
+  if (may_restart && !wiped.empty()) return plan_restart(at, "RootDeviceLost", wiped + ": the VM is restarted");
   return plan_healthy(at, lost);
 }
 

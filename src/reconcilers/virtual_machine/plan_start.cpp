@@ -7,6 +7,8 @@
 
 #include "actuators/boot_config.hpp"
 #include "reconcilers/virtual_machine/leases.hpp"
+#include "reconcilers/virtual_machine/record.hpp"
+#include "reconcilers/virtual_machine/root_disk.hpp"
 #include "reconcilers/virtual_machine/situation.hpp"
 
 namespace banger::reconcilers::virtual_machine {
@@ -38,25 +40,20 @@ bool references_ready(Plan& plan, const Situation& at) {
   if (needs_image && !is_ready(plan, at.observed.image.state, "Image", at.spec.image)) return false;
   if (!is_ready(plan, at.observed.kernel.state, "Kernel", at.spec.kernel)) return false;
   return std::ranges::all_of(at.spec.network_interfaces, [&](const auto& nic) {
-    return is_ready(plan, at.observed.networks.at(nic.network).state, "Network", nic.network);
+    return is_ready(plan, network_named(at.observed, nic.network).state, "Network", nic.network);
   });
 }
 
 bool names_free(Plan& plan, const Situation& at) {
   const auto* link = foreign_tap(at);
-  if (link == nullptr) return true;
-  auto message = fmt::format("the link {} exists and is not ours; it is left as it is", link->name);
+  auto message =
+      link != nullptr ? fmt::format("the link {} exists and is not ours; it is left as it is", link->name) : foreign_device(at);
+  if (message.empty()) return true;
   plan.findings.push_back(
       {.type = "NameConflict", .status = ConditionStatus::True, .reason = "ForeignObject", .message = message});
   plan.events.push_back({.type = api::EventType::Warning, .reason = "NameConflict", .message = message});
   pend(plan, "NameConflict", std::move(message));
   return false;
-}
-
-// vm.json is gone with whatever went with it, and the status tells that the VM has run.
-bool status_says_it_ran(const api::VirtualMachineStatus& status) {
-  const auto said = [&](std::string_view type) { return api::find_condition(status.conditions, type) != nullptr; };
-  return status.vmm || status.last_termination || status.restart_count > 0 || said("CleanShutdown") || said("DataLost");
 }
 
 // Disks that a guest may have written to.
@@ -88,7 +85,7 @@ bool data_is_there(Plan& plan, const Situation& at) {
 
 // Addresses are claimed before anything is made with them.
 std::optional<std::vector<actuators::NicRecord>> interfaces(Plan& plan, const Situation& at) {
-  auto leases = plan_leases(at.object, at.observed);
+  auto leases = plan_leases(at.object, at.observed, at.sidecar);
   if (leases.problem) {
     plan.findings.push_back(*leases.problem);
     plan.events.push_back(
@@ -106,8 +103,7 @@ std::optional<std::vector<actuators::NicRecord>> interfaces(Plan& plan, const Si
 
 // What vm.json is to say before disks and taps are made.
 actuators::Sidecar intended(const Situation& at, const std::vector<actuators::NicRecord>& nics) {
-  actuators::Sidecar next;
-  if (at.sidecar != nullptr) next = *at.sidecar;
+  auto next = at.sidecar != nullptr ? *at.sidecar : rebuilt_record(at);
   next.uid = at.uid;
   next.ns = at.object.meta.ns;
   next.name = at.object.meta.name;
@@ -125,7 +121,13 @@ actuators::Sidecar intended(const Situation& at, const std::vector<actuators::Ni
   } else {
     next.image_digest = at.observed.image.digest;
   }
-  if (root_job != nullptr && root_job->state == JobState::Done) next.root_backend = root_job->result;
+  if (root_job != nullptr && root_job->state == JobState::Done) {
+    const auto colon = root_job->result.find(": ");
+    next.root_backend = root_job->result.substr(0, colon);
+    next.root_backend_reason = colon == std::string::npos ? "" : root_job->result.substr(colon + 2);
+  }
+  record_root_disk(next, at);
+  next.process.reset();
   for (const auto& disk : at.spec.disks) {
     const bool known = std::ranges::find(next.disk_names, disk.name) != next.disk_names.end();
     if (!known && find_disk(at, disk.name) != nullptr) next.disk_names.push_back(disk.name);
@@ -133,9 +135,13 @@ actuators::Sidecar intended(const Situation& at, const std::vector<actuators::Ni
   return next;
 }
 
+bool same_addresses(const std::vector<actuators::NicRecord>& a, const std::vector<actuators::NicRecord>& b) {
+  return std::ranges::equal(a, b, {}, &actuators::NicRecord::address, &actuators::NicRecord::address);
+}
+
 void plan_intent(Plan& plan, const Situation& at, const actuators::Sidecar& next) {
   const auto port = at.spec.ssh ? at.spec.ssh->port : 22;
-  const bool same_pin = at.sidecar != nullptr && at.sidecar->nics == next.nics &&
+  const bool same_pin = at.sidecar != nullptr && same_addresses(at.sidecar->nics, next.nics) &&
                         (at.sidecar->launched_spec.ssh ? at.sidecar->launched_spec.ssh->port : 22) == port;
   if (!at.host.directory_exists || !same_pin) plan.steps.push_back(vm_directory(at, next.nics));
   if (at.sidecar == nullptr || *at.sidecar != next) plan.steps.push_back(step("Sidecar", actuators::WriteSidecar{next}));
@@ -143,11 +149,11 @@ void plan_intent(Plan& plan, const Situation& at, const actuators::Sidecar& next
 
 // True when the disk is as wanted; else the plan starts, awaits or restarts the job that makes it so.
 bool plan_disk(Plan& plan, const Situation& at, const std::string& name, const std::string& job_name, std::string_view label,
-               const actuators::JobSpec& spec, Bytes size) {
+               const actuators::JobSpec& spec, Bytes size, Bytes has) {
   const auto* disk = find_disk(at, name);
   const auto* job = find_job(at, job_name);
   const bool runs = job != nullptr && job->state == JobState::Running;
-  if (disk != nullptr && disk->size >= size && !runs) {  // what an older job did or failed to do does not matter any more
+  if (disk != nullptr && has >= size && !runs) {  // what an older job did or failed to do does not matter any more
     if (job != nullptr && job->state == JobState::Done)
       plan.progress.push_back({.name = std::string(label), .state = "Done", .duration = job->duration, .message = ""});
     return true;
@@ -175,15 +181,30 @@ bool plan_disk(Plan& plan, const Situation& at, const std::string& name, const s
   return false;
 }
 
+Bytes file_size(const Situation& at, std::string_view name) {
+  const auto* disk = find_disk(at, name);
+  return disk != nullptr ? disk->size : Bytes{};
+}
+
+// A root.cow says nothing of the disk's size: the record does, or the device.
+Bytes root_has(const Situation& at) {
+  if (!is_snapshot(at)) return file_size(at, "root");
+  const auto recorded = at.sidecar != nullptr ? at.sidecar->root_size : Bytes{};
+  const auto* node = own_node(at);
+  return node != nullptr && node->live ? std::max(recorded, node->size) : recorded;
+}
+
 bool plan_disks(Plan& plan, const Situation& at) {
   const actuators::MakeRootDisk root{.vm_uid = at.uid,
                                      .base_path = at.observed.image.path,
                                      .size = at.spec.root_disk.size.value_or(Bytes{}),
+                                     .cow_size = at.spec.root_disk.cow.size.value_or(Bytes{}),
                                      .backend = at.spec.root_disk.backend};
-  bool done = plan_disk(plan, at, "root", "root-disk", "RootDisk", root, root.size);
+  bool done = plan_disk(plan, at, "root", "root-disk", "RootDisk", root, root.size, root_has(at));
   for (const auto& disk : at.spec.disks) {
     const actuators::MakeDataDisk data{.vm_uid = at.uid, .disk = disk.name, .size = disk.size};
-    done = plan_disk(plan, at, disk.name, "disk-" + disk.name, "Disk/" + disk.name, data, disk.size) && done;
+    done = plan_disk(plan, at, disk.name, "disk-" + disk.name, "Disk/" + disk.name, data, disk.size, file_size(at, disk.name)) &&
+           done;
   }
   return done;
 }
@@ -224,7 +245,7 @@ void plan_initrd_and_taps(Plan& plan, const Situation& at, const std::vector<act
       plan.steps.push_back(step("OldTap", actuators::RemoveLink{at.uid, link.name}));
   }
   for (std::size_t i = 0; i < nics.size(); ++i) {
-    const auto& network = at.observed.networks.at(nics[i].network);
+    const auto& network = network_named(at.observed, nics[i].network);
     const auto* tap = own_tap(at, nics[i].tap);
     if (tap != nullptr && tap->up && tap->master == network.bridge && tap->mtu == network.mtu) continue;
     plan.steps.push_back({.name = fmt::format("Tap/{}", i),
@@ -270,6 +291,10 @@ actuators::LaunchVmm launch_of(const Situation& at, const std::vector<actuators:
                               .kernel_args = at.observed.kernel.args,
                               .disks = {{.name = "root", .path = find_disk(at, "root")->path}},
                               .nics = {}};
+  if (is_snapshot(at))
+    launch.disks.front() = {.name = "root",
+                            .path = actuators::dm_device_path(at.uid).string(),
+                            .lock_path = actuators::root_cow_path(at.observed.layout, at.uid).string()};
   launch.kernel_args.insert(launch.kernel_args.end(), at.spec.kernel_args.begin(), at.spec.kernel_args.end());
   for (const auto& disk : at.spec.disks) launch.disks.push_back({.name = disk.name, .path = find_disk(at, disk.name)->path});
   for (const auto& nic : nics) launch.nics.push_back({.tap = nic.tap, .mac = nic.mac});
@@ -287,6 +312,7 @@ void plan_launch(Plan& plan, const Situation& at, const actuators::Sidecar& next
   std::vector<actuators::Step> undo{actuators::WriteSidecar{next}, actuators::KillVmm{at.uid},
                                     actuators::ClearRunDirectory{at.uid}, actuators::RemoveCgroup{at.uid}};
   for (auto& removal : tap_removals(at, next.nics)) undo.push_back(std::move(removal));
+  if (is_snapshot(at)) undo.emplace_back(actuators::DeactivateRootDisk{at.uid});
   plan.steps.push_back({.name = "Launch", .step = launch_of(at, next.nics), .undo = std::move(undo)});
   plan.events.push_back({.type = api::EventType::Normal, .reason = "Started", .message = "started the VMM"});
 }
@@ -309,6 +335,7 @@ Plan plan_start(const Situation& at) {
     plan.look_again = waits ? std::chrono::milliseconds(1000) : kAtOnce;
     return plan;
   }
+  if (!plan_device(plan, at)) return plan;
   say_ready(plan, ConditionStatus::False, "Starting", "the VMM is being started");
   plan_initrd_and_taps(plan, at, *nics);
   // Launching needs the index that the kernel gives a tap.

@@ -6,7 +6,9 @@
 
 #include "actuators/names.hpp"
 #include "base/text.hpp"
+#include "reconcilers/virtual_machine/record.hpp"
 #include "reconcilers/virtual_machine/situation.hpp"
+#include "reconcilers/virtual_machine/teardown.hpp"
 
 namespace banger::reconcilers::virtual_machine {
 namespace {
@@ -90,7 +92,9 @@ void plan_kill(Plan& plan, const Situation& at, std::string_view ended, const Ve
     next.sync_nonce = clean ? fmt::format("{}:{}", next.launches, verdict.nonce) : "";
     if (next != *at.sidecar) plan.steps.push_back(step("End", actuators::WriteSidecar{std::move(next)}));
   }
-  plan.steps.push_back(step("Kill", actuators::KillVmm{at.uid}));
+  // A disk that has no room for the record does not keep a VM that is to go; else the record comes first.
+  const bool deleting = at.object.meta.deletion_time.has_value();
+  plan.steps.insert(deleting ? plan.steps.begin() : plan.steps.end(), step("Kill", actuators::KillVmm{at.uid}));
   const bool said = at.vmm == nullptr && at.sidecar != nullptr && !at.sidecar->ended.empty();
   if (clean || !said) plan.findings.push_back(clean_shutdown(clean, verdict.reason, verdict.message));
   if (!clean && (at.sidecar == nullptr || at.sidecar->ended.empty()))
@@ -110,13 +114,6 @@ void plan_sync(Plan& plan, const Situation& at) {
   plan.steps.push_back(step("Sync", actuators::StartJob{.key = {.owner_uid = at.uid, .name = "sync"}, .spec = sync}));
 }
 
-std::vector<PlannedStep> forget_jobs(const Situation& at) {
-  std::vector<PlannedStep> steps;
-  steps.reserve(at.host.jobs.size());
-  for (const auto& job : at.host.jobs) steps.push_back(forget_job(at, job.key.name));
-  return steps;
-}
-
 // The verdict on a VMM that is gone: what was confirmed, or how it ended.
 void plan_verdict(Plan& plan, const Situation& at) {
   if (synced_in_last_launch(at)) {
@@ -129,16 +126,6 @@ void plan_verdict(Plan& plan, const Situation& at) {
 }
 
 }  // namespace
-
-std::vector<PlannedStep> teardown_steps(const Situation& at) {
-  std::vector<PlannedStep> steps;
-  for (const auto& link : at.host.links) {
-    if (own_tap(at, link.name) != nullptr) steps.push_back(step("Tap/" + link.name, actuators::RemoveLink{at.uid, link.name}));
-  }
-  if (at.host.run_directory_exists) steps.push_back(step("RunDirectory", actuators::ClearRunDirectory{at.uid}));
-  if (at.host.vmm.cgroup_exists) steps.push_back(step("Cgroup", actuators::RemoveCgroup{at.uid}));
-  return steps;
-}
 
 Plan plan_stop(const Situation& at, std::string_view ended, std::string_view phase) {
   Plan plan{.operation = Operation::Stop, .phase = std::string(phase)};
@@ -158,49 +145,68 @@ Plan plan_stop(const Situation& at, std::string_view ended, std::string_view pha
   return plan;
 }
 
-Plan plan_stopped(const Situation& at, std::string_view phase, std::string_view reason, std::string_view message) {
-  Plan plan{.operation = Operation::Stop, .phase = std::string(phase)};
-  plan_pending_changes(plan, at);
-  auto teardown = teardown_steps(at);
-  if (!teardown.empty()) plan_verdict(plan, at);
-  plan.steps = forget_jobs(at);
-  if (!teardown.empty() && !at.host.disks.empty()) plan.steps.push_back(step("SyncDisks", actuators::SyncDisks{at.uid}));
-  plan.steps.insert(plan.steps.end(), teardown.begin(), teardown.end());
-  const bool wanted = at.spec.power_state == api::PowerState::Stopped;
-  if (wanted && at.sidecar != nullptr && at.sidecar->launches > 0 && at.sidecar->ended != kEndedOnPurpose)
-    plan.steps.push_back(step("End", actuators::WriteSidecar{ended_as(*at.sidecar, kEndedOnPurpose, at.observed.now)}));
-  if (plan.steps.empty()) {
-    plan.operation = Operation::None;
-    say_ready(plan, ConditionStatus::False, std::string(reason), std::string(message));
-    say_running(plan, ConditionStatus::False, std::string(reason), std::string(message));
-    return plan;
+namespace {
+
+bool only_forgets(const std::vector<PlannedStep>& steps) {
+  return std::ranges::all_of(steps, [](const auto& each) { return std::holds_alternative<actuators::ForgetJob>(each.step); });
+}
+
+std::string names_of(const std::vector<PlannedStep>& steps) {
+  std::vector<std::string> names;
+  for (const auto& each : steps) {
+    if (!std::holds_alternative<actuators::ForgetJob>(each.step)) names.push_back(each.name);
   }
-  plan.phase = "Stopping";
-  if (!teardown.empty())
-    plan.events.push_back({.type = api::EventType::Normal, .reason = "Stopped", .message = std::string(message)});
-  say_ready(plan, ConditionStatus::False, "Stopping", "what was made for the VMM is being removed");
+  return join(names, ", ");
+}
+
+// What the graph says, as steps and as a sentence.
+void take_up(Plan& plan, const Situation& at, Teardown teardown, const std::string& going) {
+  plan.steps = std::move(teardown.steps);
+  const bool acts = !only_forgets(plan.steps);
+  plan.look_again = acts ? kAtOnce : at.host.jobs.empty() ? std::chrono::milliseconds(1000) : kBarrier;
+  std::vector<std::string> parts;
+  if (acts) parts.push_back(going + names_of(plan.steps));
+  parts.insert(parts.end(), teardown.waits.begin(), teardown.waits.end());
+  say_ready(plan, ConditionStatus::False, plan.phase, parts.empty() ? "its jobs are being forgotten" : join(parts, "; "));
+}
+
+}  // namespace
+
+Plan plan_stopped(const Situation& at, std::string_view phase, std::string_view reason, std::string_view message) {
+  auto teardown = plan_teardown(at, Purpose::Stop);
+  Plan plan{.operation = Operation::Stop, .phase = "Stopping"};
+  plan_pending_changes(plan, at);
   say_running(plan, ConditionStatus::False, std::string(reason), "the VMM is gone");
-  plan.look_again = kAtOnce;
+  const bool acts = !only_forgets(teardown.steps);
+  if (acts) {
+    plan_verdict(plan, at);
+    plan.events.push_back({.type = api::EventType::Normal, .reason = "Stopped", .message = std::string(message)});
+  }
+  const bool idle = teardown.steps.empty() && teardown.waits.empty();
+  if (!idle) take_up(plan, at, std::move(teardown), "what was made for the VMM is being removed: ");
+  if (at.sidecar != nullptr) {
+    auto next = idle ? cleared_record(at) : *at.sidecar;
+    const bool wanted = at.spec.power_state == api::PowerState::Stopped;
+    if (wanted && next.launches > 0 && next.ended != kEndedOnPurpose)
+      next = ended_as(std::move(next), kEndedOnPurpose, at.observed.now);
+    if (next != *at.sidecar) plan.steps.push_back(step("Cleared", actuators::WriteSidecar{std::move(next)}));
+  }
+  if (!idle) return plan;
+  plan.phase = std::string(phase);
+  std::erase_if(plan.findings, [](const Finding& finding) { return finding.type == "Running"; });
+  say_ready(plan, ConditionStatus::False, std::string(reason), std::string(message));
+  say_running(plan, ConditionStatus::False, std::string(reason), std::string(message));
+  if (plan.steps.empty()) plan.operation = Operation::None;
   return plan;
 }
 
 Plan plan_deletion(const Situation& at) {
   if (at.alive) return plan_stop(at, kEndedOnPurpose, "Deleting");
+  auto teardown = plan_teardown(at, Purpose::Delete);
   Plan plan{.operation = Operation::Stop, .phase = "Deleting"};
   say_running(plan, ConditionStatus::False, "Deleting", "no VMM runs");
-  plan.steps = forget_jobs(at);
-  for (auto& each : teardown_steps(at)) plan.steps.push_back(std::move(each));
-  // A job that writes there would make it again; it has been told to stop.
-  const bool busy = std::ranges::any_of(at.host.jobs, [](const auto& job) { return job.state == JobState::Running; });
-  if (at.host.directory_exists && !busy) plan.steps.push_back(step("Directory", actuators::RemoveVmDirectory{at.uid}));
-  if (!plan.steps.empty() || busy) {
-    std::vector<std::string> parts;
-    for (const auto& each : plan.steps) {
-      if (!std::holds_alternative<actuators::ForgetJob>(each.step)) parts.push_back(each.name);
-    }
-    say_ready(plan, ConditionStatus::False, "Deleting",
-              busy ? "waits for a job to stop" : "waits until what was made for it is gone: " + join(parts, ", "));
-    plan.look_again = busy ? kBarrier : kAtOnce;
+  if (!teardown.steps.empty() || !teardown.waits.empty()) {
+    take_up(plan, at, std::move(teardown), "waits until what was made for it is gone: ");
     return plan;
   }
   // Everything was seen to be gone.

@@ -32,7 +32,20 @@ json::object changed_members(const json::object& from, const json::object& to) {
   return changed;
 }
 
-json::object json_of(const actuators::Sidecar& sidecar) { return json::parse(actuators::encode_sidecar(sidecar)).get_object(); }
+// The object that a record holds is that of the case; whether it is written at all is seen by the step.
+json::object json_of(const actuators::Sidecar& sidecar, const PlanCase& given) {
+  json::object out;
+  const auto all = json::parse(actuators::encode_sidecar(sidecar));
+  for (const auto& [key, value] : all.get_object()) {
+    if (key != "metadata" && key != "spec") out[key] = value;
+  }
+  const auto& vm = std::get<api::VirtualMachine>(given.vm.body);
+  const bool same = sidecar.spec == vm.spec && sidecar.meta.uid == given.vm.meta.uid &&
+                    sidecar.meta.labels == given.vm.meta.labels && sidecar.meta.generation == given.vm.meta.generation &&
+                    sidecar.meta.deletion_time == given.vm.meta.deletion_time;
+  out["object"] = same ? "as wanted" : "as it was";
+  return out;
+}
 
 json::array list(const std::vector<std::string>& texts) { return json::array(texts.begin(), texts.end()); }
 
@@ -45,7 +58,7 @@ struct Arguments {
   }
   json::object operator()(const actuators::WriteSidecar& s) const {
     const auto& old = given.observed.host.sidecar;
-    return {{"changes", changed_members(old ? json_of(*old) : json::object{}, json_of(s.sidecar))}};
+    return {{"changes", changed_members(old ? json_of(*old, given) : json::object{}, json_of(s.sidecar, given))}};
   }
   json::object operator()(const actuators::WriteVmInitrd& s) const {
     json::array lines;
@@ -59,7 +72,10 @@ struct Arguments {
   json::object operator()(const actuators::RemoveLink& s) const { return {{"link", s.name}}; }
   json::object operator()(const actuators::LaunchVmm& s) const {
     json::array disks;
-    for (const auto& disk : s.disks) disks.push_back(json::value{{"name", disk.name}, {"path", disk.path}});
+    for (const auto& disk : s.disks) {
+      auto& row = disks.emplace_back(json::value{{"name", disk.name}, {"path", disk.path}});
+      if (!disk.lock_path.empty()) row.get_object()["lock"] = disk.lock_path;
+    }
     json::array nics;
     for (const auto& nic : s.nics) nics.push_back(json::value{{"tap", nic.tap}, {"mac", nic.mac}});
     return {{"cpus", s.cpus},
@@ -75,6 +91,7 @@ struct Arguments {
     if (const auto* root = std::get_if<actuators::MakeRootDisk>(&s.spec)) {
       out["base"] = root->base_path;
       out["size"] = api::format_quantity(root->size);
+      if (root->cow_size.value != 0) out["cow"] = api::format_quantity(root->cow_size);
     } else if (const auto* data = std::get_if<actuators::MakeDataDisk>(&s.spec)) {
       out["disk"] = data->disk;
       out["size"] = api::format_quantity(data->size);
@@ -86,6 +103,8 @@ struct Arguments {
     }
     return out;
   }
+  json::object operator()(const actuators::ActivateRootDisk& s) const { return {{"size", api::format_quantity(s.size)}}; }
+  json::object operator()(const actuators::GrowRootCow& s) const { return {{"size", api::format_quantity(s.size)}}; }
   json::object operator()(const actuators::ForgetJob& s) const { return {{"job", s.key.name}}; }
   template <class Other>
   json::object operator()(const Other&) const {

@@ -85,18 +85,19 @@ std::vector<api::ObjectKey> VirtualMachineReconciler::affected_by(const store::C
 std::vector<api::ObjectKey> VirtualMachineReconciler::drifted(const actuators::HostView& host) {
   const auto images = facts_by_name<ImageFacts>(ports_.objects, api::Kind::Image, image_facts);
   const auto kernels = facts_by_name<KernelFacts>(ports_.objects, api::Kind::Kernel, kernel_facts);
-  const auto networks = facts_by_name<NetworkFacts>(ports_.objects, api::Kind::Network, network_facts);
+  Context context;
+  context.now = ports_.clock.wall();
+  context.layout = layout_;
+  context.networks = facts_by_name<NetworkFacts>(ports_.objects, api::Kind::Network, network_facts);
   std::vector<api::ObjectKey> keys;
   for (const auto& vm : list_all(ports_.objects, api::Kind::VirtualMachine)) {
     const auto slice = host.vms.find(vm.meta.uid);
-    Observed observed{.now = ports_.clock.wall(), .layout = layout_};
-    observed.host = slice == host.vms.end() ? actuators::VmView{.uid = vm.meta.uid} : slice->second;
-    observed.image = facts_of(images, spec_of(vm).image);
-    observed.kernel = facts_of(kernels, spec_of(vm).kernel);
-    for (const auto& nic : spec_of(vm).network_interfaces)
-      observed.networks.emplace(nic.network, facts_of(networks, nic.network));
-    observed.leases = leases_in_use(ports_.objects, observed.host);
-    if (is_drift(plan_for(vm, observed))) keys.push_back(api::key_of(vm));
+    const auto absent = actuators::VmView{.uid = vm.meta.uid};
+    const auto& seen = slice == host.vms.end() ? absent : slice->second;
+    context.image = facts_of(images, spec_of(vm).image);
+    context.kernel = facts_of(kernels, spec_of(vm).kernel);
+    context.leases = leases_in_use(ports_.objects, seen);
+    if (is_drift(plan_for(vm, context, seen))) keys.push_back(api::key_of(vm));
   }
   return keys;
 }

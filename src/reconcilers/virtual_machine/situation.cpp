@@ -15,13 +15,12 @@ using std::chrono::milliseconds;
 using std::chrono::minutes;
 using std::chrono::seconds;
 
-Situation look_at(const api::Object& object, const Observed& observed) {
+Situation look_at(const api::Object& object, const Context& context, const actuators::VmView& host) {
   const auto& vm = std::get<api::VirtualMachine>(object.body);
-  const auto& host = observed.host;
   Situation at{.object = object,
                .vm = vm,
                .spec = vm.spec,
-               .observed = observed,
+               .observed = context,
                .host = host,
                .sidecar = host.sidecar ? &*host.sidecar : nullptr,
                .vmm = host.vmm.vmm ? &*host.vmm.vmm : nullptr,

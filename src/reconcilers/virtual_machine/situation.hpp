@@ -22,7 +22,7 @@ struct Situation {
   const api::Object& object;
   const api::VirtualMachine& vm;
   const api::VirtualMachineSpec& spec;
-  const Observed& observed;
+  const Context& observed;
   const actuators::VmView& host;
   const actuators::Sidecar* sidecar;                  // null: none that can be read
   const actuators::ProcessView* vmm;                  // null: none that is verified
@@ -31,7 +31,7 @@ struct Situation {
   const std::string& uid;
 };
 
-Situation look_at(const api::Object& vm, const Observed& observed);
+Situation look_at(const api::Object& vm, const Context& context, const actuators::VmView& host);
 
 const actuators::JobView* find_job(const Situation& at, std::string_view name);
 const actuators::LinkView* own_tap(const Situation& at, std::string_view name);
@@ -66,8 +66,5 @@ Plan plan_running(const Situation& at);                                         
 Plan plan_stop(const Situation& at, std::string_view ended, std::string_view phase);  // is alive and is to end
 Plan plan_stopped(const Situation& at, std::string_view phase, std::string_view reason, std::string_view message);
 Plan plan_deletion(const Situation& at);
-
-// Taps, run directory and cgroup that are there, in the order in which they go. Only when nothing lives.
-std::vector<PlannedStep> teardown_steps(const Situation& at);
 
 }  // namespace banger::reconcilers::virtual_machine

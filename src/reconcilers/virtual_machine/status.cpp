@@ -8,6 +8,7 @@
 #include "actuators/names.hpp"
 #include "base/text.hpp"
 #include "reconcilers/virtual_machine/kernel_objects.hpp"
+#include "reconcilers/virtual_machine/root_disk.hpp"
 #include "reconcilers/virtual_machine/situation.hpp"
 
 namespace banger::reconcilers::virtual_machine {
@@ -70,15 +71,46 @@ void fill_interfaces(api::VirtualMachineStatus& status, const actuators::Sidecar
   }
 }
 
-void fill_disks(api::VirtualMachineStatus& status, const Observed& observed) {
+void fill_root_disk(api::DiskStatus& root, const actuators::VmView& host) {
+  root.cow_size = root.size;
+  root.size = {};
+  if (!host.snapshot || !host.snapshot->ours) return;
+  root.device = actuators::dm_device_path(host.uid).string();
+  root.size = host.snapshot->size;
+  if (host.snapshot->live) root.cow_used_percent = used_percent(*host.snapshot);
+}
+
+void fill_disks(api::VirtualMachineStatus& status, const Observed& observed, const actuators::Sidecar* after) {
   status.disks.clear();
-  const auto& sidecar = observed.host.sidecar;
   for (const auto& disk : observed.host.disks) {
-    status.disks.push_back({.name = disk.name,
-                            .path = disk.path,
-                            .backend = disk.name == "root" && sidecar ? sidecar->root_backend : "",
-                            .size = disk.size});
+    auto& next = status.disks.emplace_back();
+    next = {.name = disk.name, .path = disk.path, .size = disk.size};
+    if (disk.name != "root") continue;
+    next.backend = disk.backend;
+    if (after != nullptr && !after->root_backend.empty()) next.backend = after->root_backend;
+    if (after != nullptr) next.backend_reason = after->root_backend_reason;
+    if (disk.backend == "dm-snapshot") fill_root_disk(next, observed.host);
+    if (next.size.value == 0 && after != nullptr) next.size = after->root_size;
   }
+}
+
+// What vm.json names.
+void fill_runtime(api::VirtualMachineStatus& status, const actuators::Sidecar* after) {
+  status.runtime.reset();
+  if (after == nullptr) return;
+  auto& runtime = status.runtime.emplace();
+  for (const auto& nic : after->nics) {
+    if (!nic.tap.empty()) runtime.taps.push_back(nic.tap);
+    runtime.macs.push_back(nic.mac);
+    runtime.addresses.push_back(nic.address);
+  }
+  runtime.loops = after->loop_files;
+  runtime.dm = after->dm_name;
+  if (after->process)
+    runtime.process = api::ProcessStatus{.pid = after->process->pid,
+                                         .start_time_ticks = after->process->start_time_ticks,
+                                         .exe = after->process->exe,
+                                         .socket = after->process->socket};
 }
 
 void fill_vmm(api::VirtualMachineStatus& status, const Observed& observed) {
@@ -181,7 +213,8 @@ api::VirtualMachineStatus status_of(const api::Object& object, const Observed& o
   status.phase = plan.phase;
   const auto* after = sidecar_after(observed, plan, applied);
   fill_interfaces(status, after);
-  fill_disks(status, observed);
+  fill_disks(status, observed, after);
+  fill_runtime(status, after);
   fill_vmm(status, observed);
   fill_ssh(status, object, observed);
   fill_history(status, observed, after);
