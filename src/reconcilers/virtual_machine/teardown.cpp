@@ -67,8 +67,9 @@ Look cow_loop(const Situation& at) {
 // Something of a launch is still there: what the guest wrote may not be on the disk yet.
 bool may_have_written(const Situation& at) {
   const auto tap = [&](const auto& link) { return own_tap(at, link.name) != nullptr; };
-  return !at.host.disks.empty() && (at.host.run_directory_exists || at.host.vmm.cgroup_exists || own_node(at) != nullptr ||
-                                    std::ranges::any_of(at.host.links, tap));
+  return !at.host.disks.empty() &&
+         (at.host.run_directory_exists || at.host.vmm.cgroup_exists ||
+          (own_node(at) != nullptr && own_node(at)->open_count == 0) || std::ranges::any_of(at.host.links, tap));
 }
 
 Look look_at_thing(Thing thing, const Situation& at, Purpose purpose) {
