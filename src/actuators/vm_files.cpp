@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "actuators/vm_files.hpp"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <system_error>
 
 #include "base/files.hpp"
@@ -14,10 +16,24 @@ namespace banger::actuators {
 namespace {
 
 constexpr Bytes kSidecarLimit = mib(4);
+constexpr int kMostSetAside = 16;
 
 bool is_real_directory(const std::filesystem::path& path) {
   struct stat info{};
   return ::lstat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+// What stands in place of vm.json and cannot be trusted is kept under a name that says so: a person may want it.
+Result<void> set_aside(const std::filesystem::path& path) {
+  struct stat info{};
+  if (::lstat(path.c_str(), &info) != 0) return {};
+  if (S_ISREG(info.st_mode) && info.st_size == 0) return {};  // nothing to keep
+  for (int n = 1; n <= kMostSetAside; ++n) {
+    const auto aside = fmt::format("{}.bad-{}", path.native(), n);
+    if (::renameat2(AT_FDCWD, path.c_str(), AT_FDCWD, aside.c_str(), RENAME_NOREPLACE) == 0) return {};
+    if (errno != EEXIST) return fail(errno_error(fmt::format("setting {} aside", path.native()), errno));
+  }
+  return {};  // enough are kept; a directory in its place is said by the write
 }
 
 }  // namespace
@@ -44,9 +60,17 @@ Result<Applied> write_sidecar(const Sidecar& sidecar, const Layout& layout) {
   const auto directory = vm_dir(layout, sidecar.uid);
   if (!is_real_directory(directory))
     return fail(not_found(fmt::format("writing vm.json: there is no directory {}", directory.native())));
+  BGR_CHECK(check_own_directory(directory));  // else it would be written again and again, and trusted never
   const auto path = sidecar_path(layout, sidecar.uid);
   const auto text = encode_sidecar(sidecar);
-  if (const auto old = read_own_file(path, kSidecarLimit); old && *old == text) return Applied::Unchanged;
+  const auto old = read_own_file(path, kSidecarLimit);
+  if (old && *old == text) return Applied::Unchanged;
+  bool trusted = !old && old.error().code == ErrorCode::NotFound;
+  if (old) {
+    const auto record = decode_sidecar(*old);
+    trusted = record && record->uid == sidecar.uid;
+  }
+  if (!trusted) BGR_CHECK(set_aside(path));
   BGR_CHECK(write_file_durably(path, text, 0600));
   return Applied::Changed;
 }

@@ -16,7 +16,8 @@ namespace banger::actuators {
 // Fills in directory_exists, sidecar and sidecar_error.
 void add_sidecar(VmView& view, const Layout& layout);
 
-// The VM's directory must be there (NotFound). Unchanged when the file says the same already.
+// The VM's directory must be there (NotFound) and ours alone (Denied). Unchanged when the file says the same already. What stands
+// there and cannot be trusted (damaged, not ours, writable by others, a link) is kept as vm.json.bad-<n>.
 Result<Applied> write_sidecar(const Sidecar& sidecar, const Layout& layout);
 
 // The tree below and including it; links are removed, not followed; the removal is synced. Unchanged when there is none.
