@@ -76,6 +76,8 @@ Result<void> check_device(const char* path, std::string_view advice) {
   return fail(unavailable(fmt::format("{} cannot be opened ({}): {}", path, strerrordesc_np(errno), advice)));
 }
 
+}  // namespace
+
 bool is_answered(const std::string& path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
@@ -85,8 +87,6 @@ bool is_answered(const std::string& path) {
   // EAGAIN: somebody listens, and more wait than fit.
   return fd.valid() && (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 || errno == EAGAIN);
 }
-
-}  // namespace
 
 Result<std::string> find_qemu(const std::string& configured) {
   if (!configured.empty()) {

@@ -23,6 +23,9 @@ std::string find_shim(const std::string& configured);
 // and KVM can be used.
 Result<void> check_launch(const LaunchVmm& step, const std::string& shim_path, const Accelerator& accelerator);
 
+// Somebody listens on the Unix socket.
+bool is_answered(const std::string& path);
+
 // Makes the run directory and takes away what an earlier VMM left in it. Busy if the monitor socket is still answered.
 Result<void> clear_for_launch(const Layout& layout, const std::string& uid);
 

@@ -106,10 +106,11 @@ Result<Applied> Machines::apply(const ClearRunDirectory& step) {
 
 bool Machines::populated(const std::string& uid) const { return cgroups_ && cgroups_->populated(uid); }
 
-Result<void> Machines::check_gone(const std::string& uid) const {
+Result<void> Machines::check_gone(const std::string& uid) {
   if (populated(uid)) return fail({ErrorCode::Busy, fmt::format("cgroup {} still has processes", cgroup_name(uid))});
-  BGR_TRY(const auto found, find_processes(fmt::format("/{}/qmp.sock", short_id(uid))));
+  BGR_TRY(const auto found, table_.naming(short_id(uid)));
   const auto socket = monitor_socket_path(options_.layout, uid).native();
+  if (is_answered(socket)) return fail({ErrorCode::Busy, fmt::format("{} is still answered", socket)});
   const auto qemu = configured_qemu();
   for (const auto& process : found) {
     if (!names_path(process.arguments, socket) || (!is_shim(process) && executable_path(process.exe) != qemu)) continue;
@@ -129,7 +130,7 @@ VmmView Machines::observe(const std::string& uid, Monitor monitor) {
   add_group(view, uid, group, configured_qemu());
   if (!view.vmm) {
     // Only where no VMM is where it belongs is one looked for elsewhere: that costs a look at every process.
-    if (const auto found = find_processes(fmt::format("/{}/qmp.sock", short_id(uid)))) {
+    if (const auto found = table_.naming(short_id(uid))) {
       for (const auto& process : *found) add_stray(view, process);
     }
   }

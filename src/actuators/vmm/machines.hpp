@@ -17,6 +17,7 @@
 #include "actuators/vmm/accelerator.hpp"
 #include "actuators/vmm/cgroup.hpp"
 #include "actuators/vmm/exit_watcher.hpp"
+#include "actuators/vmm/process_table.hpp"
 #include "actuators/vmm/processes.hpp"
 #include "base/result.hpp"
 
@@ -47,8 +48,9 @@ class Machines {
   Result<std::map<std::string, VmmView>> observe_all(const std::set<std::string>& uids);
 
   [[nodiscard]] bool populated(const std::string& uid) const;
-  // Busy while the group has processes, or a shim or VMM outside it names the VM's socket: what is the VM's must stay then.
-  Result<void> check_gone(const std::string& uid) const;
+  // Busy while the group has processes, or a shim or VMM outside it names the VM's socket, or somebody answers there: what is the
+  // VM's must stay then.
+  Result<void> check_gone(const std::string& uid);
   [[nodiscard]] std::vector<std::string> cgroup_uids() const;  // every group named like ours, other daemons' included
 
  private:
@@ -62,6 +64,7 @@ class Machines {
   std::optional<Cgroups> cgroups_;
   Error no_cgroups_;
   std::mutex launching_;
+  ProcessTable table_;
   ExitWatcher watcher_;
 };
 

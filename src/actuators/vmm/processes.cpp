@@ -42,6 +42,7 @@ void read_into(int directory, const char* name, std::string& out) {
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0) return;
     out.append(buffer.data(), static_cast<std::size_t>(got));
+    if (static_cast<std::size_t>(got) < buffer.size()) return;  // files of /proc come whole
   }
 }
 
@@ -118,20 +119,30 @@ std::optional<Process> read_process(std::int64_t pid, const std::filesystem::pat
   return read_at(directory.get(), pid, cmdline);
 }
 
-Result<std::vector<Process>> find_processes(std::string_view text, const std::filesystem::path& proc) {
+Result<void> for_each_cmdline(const std::filesystem::path& proc,
+                              const std::function<void(std::int64_t pid, std::string_view cmdline)>& visit) {
   const std::unique_ptr<DIR, CloseDir> dir(::opendir(proc.c_str()));
   if (!dir) return fail(errno_error(fmt::format("reading {}", proc.native()), errno));
-  std::vector<Process> out;
   std::string cmdline;
+  std::string name;
   while (const dirent* entry = ::readdir(dir.get())) {
     std::int64_t pid = 0;
     if (!parse_number(std::string_view(entry->d_name), pid)) continue;
-    read_into(::dirfd(dir.get()), fmt::format("{}/cmdline", pid).c_str(), cmdline);
-    if (cmdline.find(text) == std::string::npos) continue;
-    const UniqueFd directory(::openat(::dirfd(dir.get()), entry->d_name, O_PATH | O_DIRECTORY | O_CLOEXEC));
-    if (!directory.valid()) continue;
-    if (auto process = read_at(directory.get(), pid, cmdline)) out.push_back(*std::move(process));
+    name.assign(entry->d_name).append("/cmdline");
+    read_into(::dirfd(dir.get()), name.c_str(), cmdline);
+    if (!cmdline.empty()) visit(pid, cmdline);
   }
+  return {};
+}
+
+Result<std::vector<Process>> find_processes(std::string_view text, const std::filesystem::path& proc) {
+  std::vector<Process> out;
+  BGR_CHECK(for_each_cmdline(proc, [&](std::int64_t pid, std::string_view cmdline) {
+    if (cmdline.find(text) == std::string_view::npos) return;
+    const UniqueFd directory(::open((proc / std::to_string(pid)).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    if (!directory.valid()) return;
+    if (auto process = read_at(directory.get(), pid, cmdline)) out.push_back(*std::move(process));
+  }));
   return out;
 }
 

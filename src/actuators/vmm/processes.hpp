@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -44,6 +45,10 @@ struct Process {
 
 // One process; nothing if it is gone, a zombie, or a kernel thread.
 std::optional<Process> read_process(std::int64_t pid, const std::filesystem::path& proc = "/proc");
+
+// Calls visit with the pid and command line (arguments end in NUL) of every process that has one.
+Result<void> for_each_cmdline(const std::filesystem::path& proc,
+                              const std::function<void(std::int64_t pid, std::string_view cmdline)>& visit);
 
 // Every process whose command line holds the text somewhere: what pgrep -f shows. Reads each command line once, the rest only of
 // what matches.
