@@ -27,12 +27,18 @@ NewFile::~NewFile() {
 }
 
 Result<void> NewFile::commit(const std::filesystem::path& path, unsigned mode) {
-  const auto doing = fmt::format("keeping {}", path.native());
-  if (::fchmod(fd_.get(), mode) != 0 || ::fsync(fd_.get()) != 0 || ::rename(temporary_.c_str(), path.c_str()) != 0) {
-    return fail(errno_error(doing, errno));
+  if (::fchmod(fd_.get(), mode) != 0 || ::fsync(fd_.get()) != 0)
+    return fail(errno_error(fmt::format("keeping {}", path.native()), errno));
+  BGR_CHECK(commit_unsynced(path, mode));
+  return fsync_directory(path.parent_path());
+}
+
+Result<void> NewFile::commit_unsynced(const std::filesystem::path& path, unsigned mode) {
+  if (::fchmod(fd_.get(), mode) != 0 || ::rename(temporary_.c_str(), path.c_str()) != 0) {
+    return fail(errno_error(fmt::format("keeping {}", path.native()), errno));
   }
   fd_.reset();
-  return fsync_directory(path.parent_path());
+  return {};
 }
 
 }  // namespace banger::actuators::block

@@ -24,6 +24,8 @@ class NewFile {
 
   // mode, fsync, rename to the final name, fsync of the directory.
   Result<void> commit(const std::filesystem::path& path, unsigned mode);
+  // mode and rename: whole for whoever opens it, but after a crash of the host it may be anything.
+  Result<void> commit_unsynced(const std::filesystem::path& path, unsigned mode);
 
  private:
   NewFile(UniqueFd fd, std::filesystem::path temporary) : fd_(std::move(fd)), temporary_(std::move(temporary)) {}

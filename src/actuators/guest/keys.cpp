@@ -1,15 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "actuators/guest/keys.hpp"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstdint>
+#include <cstdio>
 #include <mutex>
 
 #include "actuators/guest/key_forms.hpp"
 #include "base/files.hpp"
+#include "base/unique_fd.hpp"
 
 namespace banger::actuators::guest {
 namespace {
@@ -24,11 +29,24 @@ KeyPair forms_of(const Ed25519Key& key, std::string private_text) {
 
 std::filesystem::path public_path(const std::filesystem::path& path) { return path.native() + ".pub"; }
 
+// Whole for whoever reads it, and not synced: after a crash it may be gone.
+Result<void> replace_file(const std::filesystem::path& path, std::string_view content, unsigned mode) {
+  auto temporary = path;
+  temporary += ".tmp";
+  const auto doing = fmt::format("writing {}", path.native());
+  (void)::unlink(temporary.c_str());
+  const UniqueFd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode));
+  if (!fd.valid()) return fail(errno_error(doing, errno));
+  if (auto put = write_all(fd.get(), content); !put) return fail(with_context(put.error(), doing));
+  if (::rename(temporary.c_str(), path.c_str()) != 0) return fail(errno_error(doing, errno));
+  return {};
+}
+
 // The public half is for people and tools; it follows the private one.
 Result<void> keep_public_beside(const std::filesystem::path& path, const KeyPair& key) {
   const auto there = read_file(public_path(path), kKeyFileLimit);
   if (there && *there == key.openssh_public) return {};
-  return write_file_durably(public_path(path), key.openssh_public, 0644);
+  return replace_file(public_path(path), key.openssh_public, 0644);  // made anew wherever it differs
 }
 
 }  // namespace
@@ -56,9 +74,10 @@ Result<KeyPair> load_key(const std::filesystem::path& path) {
 }
 
 Result<KeyPair> ensure_key(const std::filesystem::path& path, Random& random, std::string_view comment) {
-  // Two workers that both find no key would each make one, and one of them would hold a key that is not on disk.
-  static std::mutex one_maker;
-  const std::scoped_lock lock(one_maker);
+  // Two workers that both find no key would each make one, and one of them would hold a key that is not on disk. Those of
+  // different VMs seldom meet.
+  static std::array<std::mutex, 64> makers;
+  const std::scoped_lock lock(makers[std::filesystem::hash_value(path) % makers.size()]);
   auto key = load_key(path);
   if (!key && key.error().code == ErrorCode::NotFound) {
     BGR_CHECK(make_directories(path.parent_path(), 0700));

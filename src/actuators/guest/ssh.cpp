@@ -8,6 +8,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <mutex>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -88,6 +90,17 @@ Result<bool> ensure_private_directory(const std::filesystem::path& path) {
   return is_new || wrong_mode;
 }
 
+// The directory of all VMs is made once; its name need not be synced for each of them.
+Result<void> sync_once(const std::filesystem::path& directory) {
+  static std::mutex mutex;
+  static std::set<std::filesystem::path> synced;
+  const std::scoped_lock lock(mutex);
+  if (synced.contains(directory)) return {};
+  BGR_CHECK(fsync_directory(directory));
+  synced.insert(directory);
+  return {};
+}
+
 }  // namespace
 
 Result<std::string> run(const SyncGuest& job, const Layout& layout, std::stop_token stop) {
@@ -141,7 +154,7 @@ Result<Applied> apply(const MakeVmDirectory& step, const Layout& layout, Random&
   if (changed) {
     // The files are durable; so must be the names that lead to them, also after a crash between mkdir and here.
     BGR_CHECK(fsync_directory(directory.parent_path()));
-    BGR_CHECK(fsync_directory(layout.state_dir));
+    BGR_CHECK(sync_once(layout.state_dir));
   }
   return changed ? Applied::Changed : Applied::Unchanged;
 }

@@ -194,6 +194,12 @@ TEST_CASE("a VM's initrd is its kernel's with the configuration behind it, and k
   CHECK(files.at("banger/ssh/host_key").second == testing::read(host_key_path(f.layout, kUid)));
   CHECK(files.at("banger/ssh/host_key").first == (S_IFREG | 0600));
   CHECK_FALSE(files.at("banger/ssh/dropbear_host_key").second.empty());
+  const auto boot = testing::read("/proc/sys/kernel/random/boot_id").substr(0, 36);
+  auto of_another_boot = bytes;
+  of_another_boot[of_another_boot.rfind(boot)] = 'x';  // not synced when it was written: a crash may have left anything
+  testing::write(path, of_another_boot);
+  CHECK_FALSE(observe_initrd_hash(f.layout, kUid));
+  CHECK(apply(step, f.layout).value() == Applied::Changed);
   step.config.hostname = "web2";
   CHECK(apply(step, f.layout).value() == Applied::Changed);
   testing::write(path, bytes.substr(0, bytes.size() - 1));

@@ -23,9 +23,22 @@ namespace {
 
 constexpr std::string_view kHashName = "banger/hash";
 constexpr std::size_t kHashLength = 64;
-// The archive ends with the file banger/hash and the end mark: headers of 110 bytes with their names, padded to four.
+constexpr std::size_t kBootIdLength = 36;
+// The archive ends with the file banger/hash (the hash, and the boot of the host in which it was written) and the end mark:
+// headers of 110 bytes with their names, padded to four.
 constexpr std::size_t kHashHeader = (110 + kHashName.size() + 1 + 3) / 4 * 4;
 constexpr std::size_t kEnd = 124;
+
+// The initrd is several MiB of what can be made anew at any time, so it is not synced to disk: that would be the largest part of
+// a start. It is good for the boot of the host in which it was written, through whose page cache it is read.
+const std::string& boot_id() {
+  static const std::string id = [] {
+    auto text = read_file("/proc/sys/kernel/random/boot_id", kib(4)).value_or("");
+    text.resize(kBootIdLength, '0');
+    return text;
+  }();
+  return id;
+}
 
 std::string_view in_archive(std::string_view path) { return path.substr(1); }
 
@@ -56,7 +69,7 @@ Result<std::string> config_archive(const WriteVmInitrd& step, const Layout& layo
   for (std::size_t i = 0; i < config.files.size(); ++i)
     cpio.add_file(fmt::format("{}/{}", files, i), 0600, config.files[i].content);
   cpio.add_file(in_archive(guest_config::kConfigFile), 0600, boot_config_text(config));
-  cpio.add_file(kHashName, 0600, boot_config_hash(step.config, step.base_initrd));
+  cpio.add_file(kHashName, 0600, boot_config_hash(step.config, step.base_initrd) + boot_id());
   return cpio.finish();
 }
 
@@ -74,7 +87,7 @@ Result<void> write(const WriteVmInitrd& step, const Layout& layout, const std::f
     return fail(errno_error("extending", errno));
   }
   BGR_CHECK(write_all(file.fd(), archive));
-  return file.commit(path, 0600);
+  return file.commit_unsynced(path, 0600);
 }
 
 }  // namespace
@@ -83,7 +96,7 @@ std::optional<std::string> observe_initrd_hash(const Layout& layout, const std::
   const auto path = vm_initrd_path(layout, vm_uid);
   const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   if (!fd.valid()) return std::nullopt;
-  std::array<char, kHashHeader + kHashLength + kEnd> bytes{};
+  std::array<char, kHashHeader + kHashLength + kBootIdLength + kEnd> bytes{};
   const off_t length = ::lseek(fd.get(), 0, SEEK_END);
   const auto size = static_cast<off_t>(bytes.size());
   if (length < size || ::pread(fd.get(), bytes.data(), bytes.size(), length - size) != size) return std::nullopt;
@@ -91,7 +104,8 @@ std::optional<std::string> observe_initrd_hash(const Layout& layout, const std::
   const auto hash = tail.substr(kHashHeader, kHashLength);
   const bool is_hex = std::ranges::all_of(hash, [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
   if (!tail.starts_with("070701") || tail.substr(110, kHashName.size()) != kHashName || !is_hex ||
-      tail.substr(kHashHeader + kHashLength + 110, 10) != "TRAILER!!!") {
+      tail.substr(kHashHeader + kHashLength, kBootIdLength) != boot_id() ||
+      tail.substr(kHashHeader + kHashLength + kBootIdLength + 110, 10) != "TRAILER!!!") {
     return std::nullopt;
   }
   return std::string(hash);
