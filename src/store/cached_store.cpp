@@ -8,6 +8,7 @@
 
 #include "api/codec.hpp"
 #include "store/naming.hpp"
+#include "store/visit.hpp"
 
 namespace banger::store {
 namespace {
@@ -63,6 +64,25 @@ Result<Listing> CachedStore::list(const ListQuery& query) {
   listing.objects.reserve(found.size());
   for (const auto& object : found) listing.objects.push_back(*object);
   return listing;
+}
+
+Revision CachedStore::visit(const ListQuery& query, const std::function<void(const api::Object&)>& see) {
+  std::vector<ObjectPtr> found;
+  Revision revision = 0;
+  {
+    const std::shared_lock lock(state_mutex_);
+    found = table_.list(query);
+    revision = table_.revision();
+  }
+  for (const auto& object : found) see(*object);
+  return revision;
+}
+
+Result<Revision> visit(Store& store, const ListQuery& query, const std::function<void(const api::Object&)>& see) {
+  if (auto* cached = dynamic_cast<CachedStore*>(&store)) return cached->visit(query, see);
+  BGR_TRY(const auto listing, store.list(query));  // a store that wraps another
+  for (const auto& object : listing.objects) see(object);
+  return listing.revision;
 }
 
 Result<api::Object> CachedStore::create(const api::Object& object) {

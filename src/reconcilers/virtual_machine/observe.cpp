@@ -2,6 +2,7 @@
 #include "reconcilers/virtual_machine/observe.hpp"
 
 #include "base/random.hpp"
+#include "store/visit.hpp"
 
 namespace banger::reconcilers::virtual_machine {
 namespace {
@@ -43,14 +44,15 @@ bool holds_all(const api::VirtualMachineSpec& spec, const std::string& uid, cons
   return true;
 }
 
-// What is leased in the networks the VM is on, and everything that it holds.
-Result<void> list_leases(Ports& ports, const std::string& uid, Observed& observed) {
-  BGR_TRY(const auto listing, ports.objects.store().list({.kind = api::Kind::AddressLease, .ns = std::nullopt}));
-  for (const auto& object : listing.objects) {
-    const auto& lease = std::get<api::AddressLease>(object.body).spec;
-    if (lease.vm_uid == uid || observed.networks.contains(lease.network)) observed.leases.push_back(lease);
-  }
-  return {};
+// Everything that the VM holds, and, where it is wanted, what is leased to anyone in the networks that it is on.
+Result<void> list_leases(Ports& ports, const std::string& uid, bool wanted, Observed& observed) {
+  const auto seen =
+      store::visit(ports.objects.store(), {.kind = api::Kind::AddressLease, .ns = std::nullopt}, [&](const api::Object& object) {
+        const auto& lease = std::get<api::AddressLease>(object.body).spec;
+        const bool rival = wanted && observed.networks.contains(lease.network);
+        if (lease.vm_uid == uid || rival) observed.leases.push_back(lease);
+      });
+  return seen ? Result<void>{} : fail(seen.error());
 }
 
 }  // namespace
@@ -122,7 +124,7 @@ Result<Observed> observe(Ports& ports, const actuators::Layout& layout, const ap
   const bool enough = observed.host.vmm.cgroup_populated || holds_all(spec, vm.meta.uid, observed);
   if (vm.meta.deletion_time || !enough) {
     observed.leases.clear();
-    BGR_CHECK(list_leases(ports, vm.meta.uid, observed));
+    BGR_CHECK(list_leases(ports, vm.meta.uid, !vm.meta.deletion_time, observed));
   }
   return observed;
 }
