@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // bangerd: keeps this host's microVMs equal to what their manifests say.
 #include <fmt/format.h>
+#include <malloc.h>
 
 #include <cstdio>
 
@@ -10,6 +11,8 @@
 #include "daemon/options.hpp"
 
 int main(int argc, char** argv) {
+  // By default each of the worker threads gets an arena that keeps what it once held: 20 MB more at 200 VMs.
+  ::mallopt(M_ARENA_MAX, 2);
   const auto options = banger::daemon::parse_options(argc, argv);
   if (!options) return options.error();
   banger::log::set_up(options->log_format, options->log_level);

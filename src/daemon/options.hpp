@@ -17,7 +17,7 @@ struct Options {
   std::string libexec;    // where banger-shim and banger-init are; empty: beside this program
   std::string qemu;       // empty: qemu-system-x86_64 on PATH
   std::string accelerator = "auto";
-  unsigned workers = 4;
+  unsigned workers = 16;  // they mostly wait: for disks, and for the kernel to take links away
   log::Format log_format = log::Format::Auto;
   log::Level log_level = log::Level::Info;
 };
