@@ -19,6 +19,7 @@ import crash_sweep  # noqa: E402
 import guest_life  # noqa: E402
 import hard_times  # noqa: E402
 import orphans  # noqa: E402
+import real_disks  # noqa: E402
 import state_loss  # noqa: E402
 from lib import audit, guest_image, harness, world  # noqa: E402
 from lib.daemon import Daemon, wait_for  # noqa: E402
@@ -304,7 +305,8 @@ def test_refusals_of_the_daemon_are_sentences() -> None:
         check(plain.returncode == 1 and "root" in plain.stdout, plain.stdout)
 
 
-TESTS = [value for module in (globals(), vars(guest_life), vars(hard_times), vars(crash_sweep), vars(state_loss), vars(orphans)) for name, value in module.items() if name.startswith("test_")]
+MODULES = (globals(), *(vars(m) for m in (guest_life, hard_times, crash_sweep, state_loss, orphans, real_disks)))
+TESTS = [value for module in MODULES for name, value in module.items() if name.startswith("test_")]
 
 
 def main() -> int:
