@@ -38,7 +38,7 @@ CPU = "EPYC,+svm,+npt," + ",".join(f"-{f}" for f in (
     "rdseed", "sha-ni", "fxsr-opt", "misalignsse", "3dnowprefetch", "osvw", "topoext", "nrip-save", "xsavec"))
 TIMED_OUT, BROKEN = 124, 125
 BOOTS = 2  # a kernel may fail to calibrate its clocks where the emulation gets no CPU
-BOOT_LIMIT = 300.0  # in all, seconds; 8 where nothing else runs, a minute and more where ten others build and boot
+BOOT_LIMIT = 600.0  # in all, seconds; 8 where nothing else runs, minutes where ten others build and boot
 KEPT_ENVIRONMENT = re.compile(r"BANGER_\w+|TERM|ASAN_OPTIONS|UBSAN_OPTIONS|TSAN_OPTIONS")
 
 
