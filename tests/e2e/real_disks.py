@@ -113,7 +113,8 @@ def test_a_root_disk_that_fills_is_said_and_grown_or_only_said() -> None:
         wait_for("more space", lambda: root_disk(d, "full")["cowSize"] == "96Mi", limit=30)
         d.ctl("restart", "full")
         pid = vmm_of(d, "full")[0] if d.get("vm", "full")["status"].get("vmm") else 0
-        wait_for("the end of the condition", lambda: not has_condition(d, "full", "RootDiskFull") and d.get("vm", "full")["status"].get("vmm", {}).get("pid", pid) != pid, limit=90)
+        wait_for("another VMM", lambda: d.get("vm", "full")["status"].get("vmm", {}).get("pid", pid) != pid, limit=90)
+        wait_for("the end of the condition", lambda: not has_condition(d, "full", "RootDiskFull"), limit=90)
         d.wait_ready("full", limit=120)
         check(d.ssh("full", "cat /root/kept") == "kept", "what was written before the overflow is lost")
 
