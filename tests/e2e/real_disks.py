@@ -77,7 +77,6 @@ def test_two_vms_of_one_image_share_its_base_and_nothing_else() -> None:
         d.ssh("one", "echo mine > /root/note; sync")
         check(d.ssh("two", "cat /root/note /etc/motd 2>&1", check=False).count("hello") == 1, "the second VM does not have the image's content")
         check("mine" not in d.ssh("two", "cat /root/note 2>&1", check=False), "the second VM sees what the first wrote")
-        d.ctl("delete", "image", "demo", check=False)
         d.write("pair.yaml", manifest("one"))
         wait_for("two to be gone", lambda: not [n for n in devices.nodes() if uids["two"] in n.uuid], limit=60)
         check(node_of(uids["one"]).table != (), "the other VM's disk went with it")
@@ -111,8 +110,8 @@ def test_a_root_disk_that_fills_is_said_and_grown_or_only_said() -> None:
         # What to do is done: more space and a restart. What had been written before is there.
         d.write("full.yaml", manifest("full", "{size: 96Mi, growth: never}"))
         wait_for("more space", lambda: root_disk(d, "full")["cowSize"] == "96Mi", limit=30)
+        pid = d.get("vm", "full")["status"].get("vmm", {}).get("pid", 0)
         d.ctl("restart", "full")
-        pid = vmm_of(d, "full")[0] if d.get("vm", "full")["status"].get("vmm") else 0
         wait_for("another VMM", lambda: d.get("vm", "full")["status"].get("vmm", {}).get("pid", pid) != pid, limit=90)
         wait_for("the end of the condition", lambda: not has_condition(d, "full", "RootDiskFull"), limit=90)
         d.wait_ready("full", limit=120)
