@@ -151,7 +151,7 @@ class Builder {
   void add(const SnapshotView& node) {
     const auto uid = uid_of_dm_uuid(node.uuid);
     auto& object = put(HostObjectType::DmNode, node.name, uid.value_or(""));
-    if (!uid || node.name != dm_name(*uid)) {
+    if (!uid) {  // a name alone says nothing, and a node of ours that somebody renamed is ours
       object.belonging = Belonging::Foreign;
     } else {
       const auto file = our_file(facts_.layout, node.cow_file);

@@ -168,7 +168,9 @@ TEST_CASE("loops and nodes prove themselves by the file they stand over") {
   auto foreign = theirs;
   foreign.name = dm_name(kNetwork);
   foreign.uuid = "LVM-x";
-  given.nodes = {node, theirs, foreign};
+  auto renamed = node;
+  renamed.name = "my-disk";
+  given.nodes = {node, theirs, foreign, renamed};
   given.directories = {
       {.type = HostObjectType::VmDirectory, .path = directory, .uid = kVm, .of = {}, .recorded = true, .holds_data = true}};
   given.records.emplace(kVm, record());
@@ -183,6 +185,7 @@ TEST_CASE("loops and nodes prove themselves by the file they stand over") {
   CHECK(find(all, "/dev/loop5").belonging == Belonging::Foreign);
   CHECK(find(all, "/dev/loop6").uid == kNetwork);
   CHECK(find(all, dm_name(kVm)).belonging == Belonging::Ours);
+  CHECK(find(all, "my-disk").belonging == Belonging::Ours);
   CHECK(find(all, dm_name(kVm)).recorded);
   CHECK(find(all, dm_name(kVm)).in_use == "1 opener");
   CHECK(find(all, dm_name(kStranger)).belonging == Belonging::OtherDaemon);

@@ -40,8 +40,11 @@ Result<std::vector<HostObject>> SimHost::inventory() {
     }
     if (vm.run_directory)
       facts.directories.push_back({.type = HostObjectType::RunDirectory, .path = vm_run_dir(layout_, uid), .uid = "", .of = {}});
-    for (const auto& loop : view.loops) facts.loops.push_back(loop);
-    if (view.snapshot) facts.nodes.push_back(*view.snapshot);
+  }
+  for (const auto& [device, loop] : loops_) facts.loops.push_back(loop.view);
+  for (const auto& [name, node] : nodes_) {
+    const auto uid = uid_of_dm_uuid(node.view.uuid);
+    facts.nodes.push_back(uid ? node_view(*uid).value_or(node.view) : node.view);
   }
   for (const auto& uid : directories_) {
     facts.directories.push_back(directory_of(uid));
