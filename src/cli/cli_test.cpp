@@ -91,7 +91,13 @@ void run_it(Daemon& daemon, const std::string& name) {
                                   .mac = "52:54:00:00:00:01",
                                   .address = "10.63.0.2/24",
                                   .gateway = "10.63.0.1"}};
-    status.disks = {{.name = "root", .path = "/var/lib/banger/vms/u/root.img", .backend = "copy", .size = gib(1)},
+    status.disks = {{.name = "root",
+                     .path = "/var/lib/banger/vms/u/root.cow",
+                     .backend = "dm-snapshot",
+                     .size = gib(1),
+                     .device = "/dev/mapper/banger-u-root",
+                     .cow_size = mib(256),
+                     .cow_used_percent = 12},
                     {.name = "data", .path = "/var/lib/banger/vms/u/disk-data.img", .backend = "file", .size = mib(512)}};
     status.vmm = api::VmmStatus{.driver = "qemu",
                                 .version = "7.2",

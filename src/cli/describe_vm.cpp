@@ -118,6 +118,25 @@ void describe_interfaces(const api::VirtualMachine& vm) {
   print_section("Network interfaces", {"INDEX", "NETWORK", "WANTED ADDRESS", "ADDRESS", "GATEWAY", "MAC"}, rows);
 }
 
+// Of a root disk that is a dm-snapshot: where it is, how full, and what becomes of it then; of others, why.
+void describe_root_disk(const api::VirtualMachine& vm) {
+  const auto root = std::ranges::find(vm.status.disks, "root", &api::DiskStatus::name);
+  if (root == vm.status.disks.end()) return;
+  Rows rows;
+  if (!root->backend_reason.empty()) rows.push_back({"backend reason", root->backend_reason});
+  if (!root->device.empty()) rows.push_back({"device", root->device});
+  if (root->cow_size) {
+    const auto& cow = vm.spec.root_disk.cow;
+    rows.push_back({"cow file", root->path});
+    rows.push_back({"cow size", fmt::format("{} (wanted: {})", quantity(*root->cow_size),
+                                            cow.size ? quantity(*cow.size) : "a quarter of the disk, 64Mi to 1Gi")});
+    rows.push_back({"cow used", root->cow_used_percent ? fmt::format("{} %", *root->cow_used_percent) : "-"});
+    rows.push_back({"cow growth", cow.growth == api::CowGrowth::Auto ? "auto: doubled at 80 %, up to what the disk can need"
+                                                                     : "never: a warning at 80 %"});
+  }
+  if (!rows.empty()) print_section("Root disk", {"FIELD", "VALUE"}, rows);
+}
+
 void describe_disks(const api::VirtualMachine& vm) {
   Rows rows;
   const auto add = [&](const std::string& name, const std::string& size, const std::string& mount) {
@@ -133,6 +152,7 @@ void describe_disks(const api::VirtualMachine& vm) {
     if (!wanted) rows.push_back({disk.name, "-", "-", quantity(disk.size), or_dash(disk.backend)});
   }
   print_section("Disks", {"NAME", "WANTED", "MOUNT", "SIZE", "BACKEND"}, rows);
+  describe_root_disk(vm);
 }
 
 void describe_steps(const api::VirtualMachine& vm) {

@@ -78,6 +78,24 @@ json::value vm_pid(const Object& object, WallTime) {
   return vmm && vmm->pid > 0 ? json::value(vmm->pid) : text("");
 }
 
+const api::DiskStatus* root_disk(const Object& object) {
+  const auto& disks = vm(object).status.disks;
+  const auto root = std::ranges::find(disks, "root", &api::DiskStatus::name);
+  return root == disks.end() ? nullptr : &*root;
+}
+
+json::value vm_backend(const Object& object, WallTime) {
+  const auto* root = root_disk(object);
+  return text(root == nullptr ? "" : root->backend);
+}
+
+json::value vm_cow(const Object& object, WallTime) {
+  const auto* root = root_disk(object);
+  if (root == nullptr || !root->cow_size) return text("");
+  const auto size = api::format_quantity(*root->cow_size);
+  return text(root->cow_used_percent ? fmt::format("{}% of {}", *root->cow_used_percent, size) : size);
+}
+
 std::string vmm_name(const api::VirtualMachineStatus& status) {
   if (!status.vmm) return {};
   return status.vmm->version.empty() ? status.vmm->driver : fmt::format("{} {}", status.vmm->driver, status.vmm->version);
@@ -102,6 +120,8 @@ constexpr Column kVirtualMachine[] = {
     {"Pid", "integer", "", 1, "Process of the monitor.", vm_pid},
     {"Pending", "string", "", 1, "Fields whose change waits for a restart.", vm_pending},
     {"Reason", "string", "", 1, "Reason of condition Ready.", reason<api::VirtualMachine>},
+    {"Backend", "string", "", 1, "How the root disk is kept.", vm_backend},
+    {"Cow", "string", "", 1, "Used of the space set aside for writes to the root disk.", vm_cow},
 };
 
 const api::Network& network(const Object& object) { return body<api::Network>(object); }

@@ -151,14 +151,17 @@ TEST_CASE("what is observed of a virtual machine stands in its row") {
         status.vmm = api::VmmStatus{.driver = "qemu", .version = "7.2", .accelerator = "tcg", .pid = 42};
         status.pending_changes = {{.field = "spec.memory", .update_class = "Restart"}, {.field = "spec.cpus"}};
         status.restart_count = 3;
+        status.disks = {{.name = "root", .backend = "dm-snapshot", .cow_size = mib(64), .cow_used_percent = 12}};
         return {};
       });
   REQUIRE(edited);
   const auto table = rig.get(kVms, kTable).body;
   const std::string expected[] = {"web", "Running", "True", "3", "10.63.0.2"};
   for (std::size_t i = 0; i < 5; ++i) CHECK(at(table, fmt::format("rows.0.cells.{}", i)) == expected[i]);
-  const std::string wide[] = {"1", "256Mi", "demo", "host", "qemu 7.2", "tcg", "42", "spec.memory,spec.cpus", "GuestAnswers"};
-  for (std::size_t i = 0; i < 9; ++i) CHECK(at(table, fmt::format("rows.0.cells.{}", i + 6)) == wide[i]);
+  const std::string wide[] = {
+      "1",           "256Mi",      "demo", "host", "qemu 7.2", "tcg", "42", "spec.memory,spec.cpus", "GuestAnswers",
+      "dm-snapshot", "12% of 64Mi"};
+  for (std::size_t i = 0; i < std::size(wide); ++i) CHECK(at(table, fmt::format("rows.0.cells.{}", i + 6)) == wide[i]);
 }
 
 TEST_CASE("every kind has a table whose cells are text or numbers") {
