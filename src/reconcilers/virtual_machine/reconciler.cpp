@@ -3,16 +3,25 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 
 #include "reconcilers/virtual_machine/carry_out.hpp"
 #include "reconcilers/virtual_machine/observe.hpp"
 #include "reconcilers/virtual_machine/plan.hpp"
+#include "reconcilers/virtual_machine/situation.hpp"
 #include "reconcilers/virtual_machine/status.hpp"
+#include "store/visit.hpp"
 
 namespace banger::reconcilers::virtual_machine {
 namespace {
 
 const api::VirtualMachineSpec& spec_of(const api::Object& vm) { return std::get<api::VirtualMachine>(vm.body).spec; }
+
+api::VirtualMachineStatus& status_in(api::Object& vm) { return std::get<api::VirtualMachine>(vm.body).status; }
+
+std::optional<Error> gone_or(const Error& error) {
+  return error.code == ErrorCode::NotFound ? std::nullopt : std::optional(error);
+}
 
 bool is_on(const api::VirtualMachineSpec& spec, const std::string& network) {
   return std::ranges::any_of(spec.network_interfaces, [&](const auto& nic) { return nic.network == network; });
@@ -41,24 +50,47 @@ Facts facts_of(const std::map<std::string, Facts>& all, const std::string& name)
   return found == all.end() ? Facts{} : found->second;
 }
 
+// Looks of one pass: a start or an end makes progress look by look, and each status that is written is synced to disk.
+constexpr int kLooks = 8;
+
+// A start or an end whose next look is due at once. What vm.json has been told is told in the status too before anything is made
+// of it; and what is found about a VM that runs is said before it is mended.
+bool goes_on(const Plan& plan, const AppliedSteps& applied) {
+  const bool recorded = std::ranges::any_of(
+      plan.steps, [](const PlannedStep& each) { return std::holds_alternative<actuators::WriteSidecar>(each.step); });
+  return plan.operation != Operation::None && !recorded && !applied.error && !plan.error && plan.look_again == kAtOnce;
+}
+
 }  // namespace
 
 Outcome VirtualMachineReconciler::reconcile(const api::ObjectKey& key) {
-  const auto vm = ports_.objects.store().get(key);
-  if (!vm) return vm.error().code == ErrorCode::NotFound ? Outcome{} : outcome_of(vm.error(), {}, 0);
-  const auto observed = observe(ports_, layout_, *vm);
-  if (!observed) return outcome_of(observed.error(), {}, 0);
-  const auto plan = plan_for(*vm, *observed);
-  const auto applied = carry_out(ports_, *vm, plan);
-  record_events(ports_, *vm, plan, applied);
-  if (plan.finalizer == FinalizerChange::Remove && !applied.error) return outcome_of({}, {}, applied);
+  std::optional<api::Object> last;  // with a status that was not written, since another look followed
+  AppliedSteps done;                // by all looks: mutations and their names
+  for (int look = 1;; ++look) {
+    const auto stored = ports_.objects.store().get(key);
+    if (!stored) return outcome_of(gone_or(stored.error()), {}, done);
+    auto vm = *stored;
+    if (last && last->meta.uid == vm.meta.uid) status_in(vm) = status_in(*last);
+    const auto observed = observe(ports_, layout_, vm);
+    if (!observed) return outcome_of(observed.error(), {}, done);
+    const auto plan = plan_for(vm, *observed);
+    const auto applied = carry_out(ports_, vm, plan);
+    done.mutations += applied.mutations;
+    done.changed.insert(done.changed.end(), applied.changed.begin(), applied.changed.end());
+    record_events(ports_, vm, plan, applied);
+    if (plan.finalizer == FinalizerChange::Remove && !applied.error) return outcome_of({}, {}, done);
 
-  auto next = *vm;
-  std::get<api::VirtualMachine>(next.body).status = status_of(*vm, *observed, plan, applied);
-  const auto written = write_status(ports_.objects, *vm, next);
-  const auto error = applied.error ? applied.error : plan.error;
-  if (!error && !written) return outcome_of(written.error(), {}, applied);
-  return outcome_of(error, plan.look_again, applied);
+    auto next = vm;
+    status_in(next) = status_of(vm, *observed, plan, applied);
+    if (look < kLooks && goes_on(plan, applied)) {
+      last = std::move(next);
+      continue;
+    }
+    const auto written = write_status(ports_.objects, *stored, next);
+    const auto error = applied.error ? applied.error : plan.error;
+    if (!error && !written) return outcome_of(written.error(), {}, done);
+    return outcome_of(error, plan.look_again, done);
+  }
 }
 
 std::vector<api::ObjectKey> VirtualMachineReconciler::affected_by(const store::Change& change) {
@@ -71,14 +103,16 @@ std::vector<api::ObjectKey> VirtualMachineReconciler::affected_by(const store::C
     return {};
   }
   std::vector<api::ObjectKey> keys;
-  for (const auto& vm : list_all(ports_.objects, api::Kind::VirtualMachine)) {
+  const auto look = [&](const api::Object& vm) {
     const auto& spec = spec_of(vm);
     const bool pending = std::get<api::VirtualMachine>(vm.body).status.phase == "Pending";
     const bool refers = (kind == api::Kind::Image && spec.image == name) || (kind == api::Kind::Kernel && spec.kernel == name) ||
                         (kind == api::Kind::Network && is_on(spec, name)) ||
                         (kind == api::Kind::AddressLease && pending && is_on(spec, name));
     if (refers) keys.push_back(api::key_of(vm));
-  }
+  };
+  // A store that cannot be read changes nothing that could concern anybody.
+  (void)store::visit(ports_.objects.store(), {.kind = api::Kind::VirtualMachine, .ns = std::nullopt}, look);
   return keys;
 }
 
