@@ -15,7 +15,7 @@ namespace {
 using actuators::sim::FaultPoint;
 using actuators::sim::SimCrash;
 
-constexpr std::uint64_t kSeeds = 300;
+constexpr std::uint64_t kSeeds = 200;
 
 class RandomWorld : public World {
  public:
