@@ -60,7 +60,8 @@ struct ProcessView {
   bool operator==(const ProcessView&) const = default;
 };
 
-enum class MonitorState { NotAsked, Unreachable, Prelaunch, Running, Paused, Shutdown, InternalError };
+// IoError: QEMU paused the guest because the host refused one of its writes; only ResumeVmm lets it go on.
+enum class MonitorState { NotAsked, Unreachable, Prelaunch, Running, Paused, Shutdown, InternalError, IoError };
 
 struct ExitView {
   std::string reason;  // GuestReboot | GuestShutdown | Killed | Crashed | InternalError | StartFailed | Unknown
@@ -126,6 +127,10 @@ struct SnapshotView {
   bool operator==(const SnapshotView&) const = default;
 };
 
+// Of the file system that holds the state directory. Low: less than a twentieth and than 1 GiB is free; Full: less than a
+// hundredth and than 32 MiB.
+enum class SpaceLevel { Plenty, Low, Full };
+
 // One VM's slice of the host.
 struct VmView {
   std::string uid;
@@ -139,6 +144,7 @@ struct VmView {
   std::vector<LinkView> links;  // labelled with this uid, and those that bear one of its tap names with another label or none
   VmmView vmm;
   bool run_directory_exists = false;
+  SpaceLevel space = SpaceLevel::Plenty;  // as observe_vm sees it
   std::vector<JobView> jobs;
   std::string boot_id;
   bool operator==(const VmView&) const = default;

@@ -23,6 +23,7 @@
 #include "actuators/local_inventory.hpp"
 #include "actuators/net/net_actuator.hpp"
 #include "actuators/record_files.hpp"
+#include "actuators/space.hpp"
 #include "actuators/vm_files.hpp"
 #include "actuators/vmm/launch.hpp"
 #include "actuators/vmm/machines.hpp"
@@ -118,7 +119,8 @@ class LocalHost final : public Host {
         boot_id_(read_boot_id()),
         net_(net::NetActuator::open(instance_)),
         machines_(std::move(machines), vmm::find_hierarchy(), [this](const std::string& uid) { hint_(uid); }),
-        jobs_(runners_for(options), clock) {
+        jobs_(runners_for(options), clock),
+        space_(layout_.state_dir, [this](SpaceLevel) { hint_all(); }) {
     jobs_.on_finished([this](const JobKey& key) { hint_(key.owner_uid); });
   }
 
@@ -137,6 +139,10 @@ class LocalHost final : public Host {
   Result<NetFacts> net_facts() const;
   Result<net::NetActuator*> net() const;
   Result<Applied> remove(const std::filesystem::path& directory, const std::string& owner);
+  // A disk that is full pauses guests and says so to nobody; one that has room again lets them go on.
+  void hint_all() const {
+    for (const auto& uid : vm_directories(layout_)) hint_(uid);
+  }
 
   Result<Applied> run(const MakeVmDirectory& step) { return guest::apply(step, layout_, random_); }
   Result<Applied> run(const WriteSidecar& step) { return write_sidecar(step.sidecar, layout_); }
@@ -173,6 +179,7 @@ class LocalHost final : public Host {
   vmm::Machines machines_;
   JobPool jobs_;
   std::optional<block::SnapshotWatcher> snapshots_;  // from the first one who wants hints
+  SpaceWatcher space_;                               // goes first: it hints
 };
 
 Result<net::NetActuator*> LocalHost::net() const {
@@ -206,6 +213,7 @@ Result<VmView> LocalHost::observe_vm(const std::string& uid, std::size_t nic_cou
     if (link) view.links.push_back(*std::move(link));
   }
   view.vmm = machines_.observe(uid, vmm::Monitor::Ask);
+  view.space = look_at_space(layout_.state_dir);
   view.jobs = jobs_.observe(uid);
   return view;
 }

@@ -28,6 +28,7 @@ constexpr std::array<std::string_view, std::variant_size_v<Step>> kNames{"MakeVm
                                                                          "WriteNat",
                                                                          "RemoveNat",
                                                                          "LaunchVmm",
+                                                                         "ResumeVmm",
                                                                          "KillVmm",
                                                                          "RemoveCgroup",
                                                                          "ClearRunDirectory",
@@ -55,6 +56,7 @@ struct Describe {
   std::string operator()(const LaunchVmm& s) const {
     return fmt::format("{} with {} CPUs and {} MiB", s.vm_uid, s.cpus, s.memory.value >> 20U);
   }
+  std::string operator()(const ResumeVmm& s) const { return s.vm_uid; }
   std::string operator()(const KillVmm& s) const { return s.vm_uid; }
   std::string operator()(const RemoveCgroup& s) const { return s.vm_uid; }
   std::string operator()(const ClearRunDirectory& s) const { return s.vm_uid; }

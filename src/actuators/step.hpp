@@ -170,6 +170,11 @@ struct LaunchVmm {  // cgroup, run directory, shim, VMM. Refused (Busy) while th
   std::vector<VmmNic> nics;
   bool operator==(const LaunchVmm&) const = default;
 };
+struct ResumeVmm {  // a guest that QEMU paused at a failed write (run state io-error) tries it again; in any other state:
+                    // Unchanged
+  std::string vm_uid;
+  bool operator==(const ResumeVmm&) const = default;
+};
 struct KillVmm {  // every process in the VM's cgroup, at once; does not wait
   std::string vm_uid;
   bool operator==(const KillVmm&) const = default;
@@ -196,8 +201,8 @@ struct ForgetJob {
 
 using Step = std::variant<MakeVmDirectory, WriteSidecar, WriteVmInitrd, SyncDisks, ActivateRootDisk, GrowRootCow,
                           DeactivateRootDisk, RemoveVmDirectory, WriteRecord, RemoveNetworkDirectory, RemoveImageDirectory,
-                          RemoveKernelDirectory, MakeBridge, MakeTap, RemoveLink, WriteNat, RemoveNat, LaunchVmm, KillVmm,
-                          RemoveCgroup, ClearRunDirectory, StartJob, ForgetJob>;
+                          RemoveKernelDirectory, MakeBridge, MakeTap, RemoveLink, WriteNat, RemoveNat, LaunchVmm, ResumeVmm,
+                          KillVmm, RemoveCgroup, ClearRunDirectory, StartJob, ForgetJob>;
 
 enum class Applied { Unchanged, Changed };
 

@@ -136,7 +136,7 @@ std::span<const Field> fields_of<VirtualMachineStatus>() {
        .doc = "Pending, Starting, Running, Stopping, Stopped, Failed or Deleting"},
       {.name = "conditions",
        .member = member<&VirtualMachineStatus::conditions>(),
-       .doc = "Ready, Running, CleanShutdown, RestartRequired, NameConflict",
+       .doc = "Ready, Running, CleanShutdown, RestartRequired, NameConflict, HostDiskFull",
        .list_key = "type"},
       {.name = "networkInterfaces",
        .member = member<&VirtualMachineStatus::network_interfaces>(),

@@ -166,7 +166,7 @@ struct RuntimeStatus {
 struct VirtualMachineStatus {
   std::uint64_t observed_generation = 0;
   std::string phase;                  // Pending | Starting | Running | Stopping | Stopped | Failed | Deleting
-  std::vector<Condition> conditions;  // Ready, Running, CleanShutdown, RestartRequired, NameConflict, …
+  std::vector<Condition> conditions;  // Ready, Running, CleanShutdown, RestartRequired, NameConflict, HostDiskFull, …
   std::vector<NetworkInterfaceStatus> network_interfaces;
   std::vector<DiskStatus> disks;
   std::optional<VmmStatus> vmm;

@@ -174,6 +174,7 @@ VmView SimHost::view_of(const std::string& uid, std::size_t nic_count, bool ask_
   view.vmm.accelerator = "tcg";
   view.vmm.accelerator_reason = "a simulated host has no virtualisation";
   if (ask_monitor) view.vmm.monitor = vm.monitor;
+  if (ask_monitor) view.space = space_;
   return view;
 }
 

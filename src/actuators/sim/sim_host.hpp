@@ -58,6 +58,7 @@ class SimHost final : public Host {
   void lose_disk(const std::string& vm_uid, const std::string& disk);
   void add_stray(const std::string& vm_uid, ProcessView process);
   void remove_strays(const std::string& vm_uid);
+  void set_space(SpaceLevel level);  // of the state directory; a guest that is resumed while it is Full is paused again
 
   // --- device-mapper and loops (sim_block.cpp) ---
   void set_device_mapper(bool present);                  // false unless said: root disks are copies then
@@ -193,6 +194,7 @@ class SimHost final : public Host {
   Result<Applied> run(const WriteNat& step);
   Result<Applied> run(const RemoveNat& step);
   Result<Applied> run(const LaunchVmm& step);
+  Result<Applied> run(const ResumeVmm& step);
   Result<Applied> run(const KillVmm& step);
   Result<Applied> run(const RemoveCgroup& step);
   Result<Applied> run(const ClearRunDirectory& step);
@@ -242,6 +244,7 @@ class SimHost final : public Host {
   std::vector<std::string> hints_;  // to be called once the lock is free
   std::vector<std::string> log_;
   std::size_t mutations_ = 0;
+  SpaceLevel space_ = SpaceLevel::Plenty;
   bool forwarding_ = false;
   bool hold_kills_ = false;
   std::int64_t next_index_ = 10;

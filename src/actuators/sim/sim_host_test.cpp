@@ -77,6 +77,19 @@ TEST_CASE_FIXTURE(Fixture, "a launched VMM shows as verified, in a populated cgr
   CHECK(host.vmm_count(kVm) == 1);
 }
 
+TEST_CASE_FIXTURE(Fixture, "a guest that waits at a write goes on when it is resumed and there is room, and runs on otherwise") {
+  launch();
+  CHECK(must(ResumeVmm{kVm}) == Applied::Unchanged);
+  host.set_space(SpaceLevel::Full);
+  host.set_monitor(kVm, MonitorState::IoError);
+  CHECK(must(ResumeVmm{kVm}) == Applied::Changed);
+  CHECK(view().vmm.monitor == MonitorState::IoError);
+  CHECK(view().space == SpaceLevel::Full);
+  host.set_space(SpaceLevel::Low);
+  CHECK(must(ResumeVmm{kVm}) == Applied::Changed);
+  CHECK(view().vmm.monitor == MonitorState::Running);
+}
+
 TEST_CASE_FIXTURE(Fixture, "nothing is torn down under a living VMM") {
   launch();
   for (const Step& step : {Step(RemoveVmDirectory{kVm}), Step(RemoveCgroup{kVm}), Step(ClearRunDirectory{kVm}),

@@ -228,6 +228,16 @@ void SimHost::end_vmm(const std::string& uid, Vm& vm, ExitView exit) {
   hints_.push_back(uid);
 }
 
+Result<Applied> SimHost::run(const ResumeVmm& step) {
+  const auto found = vms_.find(step.vm_uid);
+  if (found == vms_.end() || !found->second.vmm)
+    return fail(Error{ErrorCode::Unavailable, "resuming the guest: the VMM's monitor does not answer"});
+  auto& monitor = found->second.monitor;
+  if (monitor != MonitorState::IoError) return Applied::Unchanged;
+  if (space_ != SpaceLevel::Full) monitor = MonitorState::Running;
+  return Applied::Changed;
+}
+
 Result<Applied> SimHost::run(const KillVmm& step) {
   const auto found = vms_.find(step.vm_uid);
   if (found == vms_.end() || !populated(step.vm_uid)) return Applied::Unchanged;

@@ -133,6 +133,15 @@ void SimHost::set_monitor(const std::string& vm_uid, MonitorState state) {
   const std::lock_guard lock(mutex_);
   vms_[vm_uid].monitor = state;
 }
+void SimHost::set_space(SpaceLevel level) {
+  std::vector<std::string> hints;
+  {
+    const std::lock_guard lock(mutex_);
+    if (std::exchange(space_, level) == level) return;
+    for (const auto& [uid, vm] : vms_) hints.push_back(uid);
+  }
+  hint(hints);
+}
 void SimHost::exit_vmm(const std::string& vm_uid, ExitView exit) {
   std::vector<std::string> hints;
   {

@@ -84,6 +84,11 @@ Result<Applied> Machines::apply(const LaunchVmm& step) {
   return Applied::Changed;
 }
 
+Result<Applied> Machines::apply(const ResumeVmm& step) {
+  BGR_TRY(const bool resumed, resume_guest(monitor_socket_path(options_.layout, step.vm_uid)));
+  return resumed ? Applied::Changed : Applied::Unchanged;
+}
+
 Result<Applied> Machines::apply(const KillVmm& step) {
   if (!cgroups_) return fail(no_cgroups_);
   BGR_TRY(const bool killed, cgroups_->kill(step.vm_uid));

@@ -39,6 +39,7 @@ class Machines {
   Machines(MachinesOptions options, Result<Hierarchy> hierarchy, std::function<void(const std::string& uid)> on_hint);
 
   Result<Applied> apply(const LaunchVmm& step);
+  Result<Applied> apply(const ResumeVmm& step);
   Result<Applied> apply(const KillVmm& step);
   Result<Applied> apply(const RemoveCgroup& step);
   Result<Applied> apply(const ClearRunDirectory& step);

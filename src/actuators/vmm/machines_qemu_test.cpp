@@ -109,6 +109,8 @@ TEST_CASE("a real guest boots, is adopted, answers, and goes with its group") {
   CHECK(view.version.starts_with(std::to_string(view.version[0] - '0') + "."));
   CHECK(view.accelerator == "tcg");
 
+  CHECK(first->apply(ResumeVmm{group.uid}) == Applied::Unchanged);  // it runs
+
   first.reset();  // the daemon goes, the guest stays
   auto second = host.daemon();
   CHECK(second->observe(group.uid, Monitor::Ask) == view);

@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/text.hpp"
 #include "base/unique_fd.hpp"
 
 namespace banger::actuators::vmm {
@@ -76,6 +77,31 @@ std::optional<QmpMessage> next_message(int fd, QmpReader& reader, Deadline deadl
   }
 }
 
+bool tell(const UniqueFd& fd, std::string_view text) {
+  return fd.valid() && ::send(fd.get(), text.data(), text.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(text.size());
+}
+
+// On a connection that has just been made.
+MonitorAnswer ask(const UniqueFd& fd, QmpReader& reader, Deadline deadline) {
+  MonitorAnswer answer;
+  static constexpr std::string_view kQuestion =
+      "{\"execute\":\"qmp_capabilities\",\"id\":\"hello\"}\n{\"execute\":\"query-status\",\"id\":\"status\"}\n";
+  if (!tell(fd, kQuestion)) return answer;
+  while (const auto message = next_message(fd.get(), reader, deadline)) {
+    if (message->kind == QmpMessage::Kind::Greeting) answer.version = message->version;
+    if (message->kind == QmpMessage::Kind::Return && message->id == "status") {
+      answer.state = monitor_state(message->status);
+      return answer;
+    }
+    if (message->kind == QmpMessage::Kind::Failure) return answer;
+  }
+  return answer;
+}
+
+Error unanswered(const std::filesystem::path& socket) {
+  return {ErrorCode::Unavailable, fmt::format("the VMM's monitor {} does not answer", socket.native())};
+}
+
 }  // namespace
 
 std::optional<QmpMessage> parse_qmp(std::string_view line) {
@@ -127,27 +153,30 @@ MonitorState monitor_state(std::string_view run_state) {
   if (run_state == "shutdown") return MonitorState::Shutdown;
   // The guest's CPU is stopped for good, while the process stays: a crash that no exit shows.
   if (run_state == "internal-error" || run_state == "guest-panicked") return MonitorState::InternalError;
+  if (run_state == "io-error") return MonitorState::IoError;
   return run_state.empty() ? MonitorState::Unreachable : MonitorState::Paused;
 }
 
 MonitorAnswer ask_monitor(const std::filesystem::path& socket, std::chrono::milliseconds limit) {
-  const Deadline deadline = std::chrono::steady_clock::now() + limit;
-  MonitorAnswer answer;
   const auto fd = connect_to(socket);
-  if (!fd.valid()) return answer;
-  static constexpr std::string_view kQuestion =
-      "{\"execute\":\"qmp_capabilities\",\"id\":\"hello\"}\n{\"execute\":\"query-status\",\"id\":\"status\"}\n";
-  if (::send(fd.get(), kQuestion.data(), kQuestion.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(kQuestion.size())) return answer;
   QmpReader reader;
+  return ask(fd, reader, std::chrono::steady_clock::now() + limit);
+}
+
+Result<bool> resume_guest(const std::filesystem::path& socket, std::chrono::milliseconds limit) {
+  const Deadline deadline = std::chrono::steady_clock::now() + limit;
+  const auto fd = connect_to(socket);
+  QmpReader reader;
+  const auto state = ask(fd, reader, deadline).state;
+  if (state == MonitorState::Unreachable) return fail(unanswered(socket));
+  if (state != MonitorState::IoError) return false;
+  if (!tell(fd, "{\"execute\":\"cont\",\"id\":\"cont\"}\n")) return fail(unanswered(socket));
   while (const auto message = next_message(fd.get(), reader, deadline)) {
-    if (message->kind == QmpMessage::Kind::Greeting) answer.version = message->version;
-    if (message->kind == QmpMessage::Kind::Return && message->id == "status") {
-      answer.state = monitor_state(message->status);
-      return answer;
-    }
-    if (message->kind == QmpMessage::Kind::Failure) return answer;
+    if (message->id != "cont") continue;
+    if (message->kind == QmpMessage::Kind::Return) return true;
+    return fail({ErrorCode::Unavailable, "the VMM refused to let the guest go on: " + printable(message->error)});
   }
-  return answer;
+  return fail(unanswered(socket));
 }
 
 std::string last_shutdown_reason(std::string_view events) {

@@ -51,6 +51,9 @@ struct MonitorAnswer {
 // Connects, introduces itself, asks query-status. Unreachable when that did not succeed within the time.
 MonitorAnswer ask_monitor(const std::filesystem::path& socket, std::chrono::milliseconds limit = std::chrono::milliseconds(300));
 
+// Tells a guest that was paused at a failed write to try it again (cont). False: it is in another state, and nothing was told.
+Result<bool> resume_guest(const std::filesystem::path& socket, std::chrono::milliseconds limit = std::chrono::milliseconds(300));
+
 // The reason of the last SHUTDOWN event in what an event monitor said (its beginning may be cut off); empty if there is none.
 std::string last_shutdown_reason(std::string_view events);
 

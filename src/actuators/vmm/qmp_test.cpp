@@ -99,7 +99,8 @@ TEST_CASE("every run state has a meaning") {
   CHECK(monitor_state("prelaunch") == MonitorState::Prelaunch);
   CHECK(monitor_state("internal-error") == MonitorState::InternalError);
   CHECK(monitor_state("shutdown") == MonitorState::Shutdown);
-  CHECK(monitor_state("io-error") == MonitorState::Paused);
+  CHECK(monitor_state("io-error") == MonitorState::IoError);
+  CHECK(monitor_state("paused") == MonitorState::Paused);
   CHECK(monitor_state("") == MonitorState::Unreachable);
 }
 
@@ -122,6 +123,28 @@ TEST_CASE("a monitor that is silent, refuses, floods or is not there is unreacha
   CHECK(ask_monitor("/nonexistent/qmp.sock").state == MonitorState::Unreachable);
   CHECK(ask_monitor("/" + std::string(200, 'x')).state == MonitorState::Unreachable);
   CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(3));
+}
+
+TEST_CASE("only a guest that waits at a failed write is told to go on") {
+  const std::string resumed = R"({"event": "RESUME"})"
+                              "\r\n"
+                              R"({"return": {}, "id": "cont"})"
+                              "\r\n";
+  const std::string refused = R"({"error": {"class": "GenericError", "desc": "not now"}, "id": "cont"})"
+                              "\r\n";
+  CHECK(resume_guest(Server(kGreeting + returned("io-error") + resumed).path) == true);
+  // What answers to cont stands there too: it is not read, since nothing was asked.
+  for (const auto* state : {"running", "paused", "internal-error"})
+    CHECK(resume_guest(Server(kGreeting + returned(state) + refused).path) == false);
+  const auto no = resume_guest(Server(kGreeting + returned("io-error") + refused).path);
+  REQUIRE_FALSE(no);
+  CHECK(no.error().message == "the VMM refused to let the guest go on: not now");
+  for (const auto& silent : {kGreeting, kGreeting + returned("io-error")}) {
+    const auto unheard = resume_guest(Server(silent).path);
+    REQUIRE_FALSE(unheard);
+    CHECK(unheard.error().code == ErrorCode::Unavailable);
+  }
+  CHECK_FALSE(resume_guest("/nonexistent/qmp.sock"));
 }
 
 TEST_CASE("the last shutdown counts, also where the beginning is cut off") {

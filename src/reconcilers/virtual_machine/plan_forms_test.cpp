@@ -93,6 +93,7 @@ struct HostForm {
   Cgroup cgroup = Cgroup::absent;
   std::vector<ProcessForm> processes;
   actuators::MonitorState monitor = actuators::MonitorState::NotAsked;
+  actuators::SpaceLevel space = actuators::SpaceLevel::Plenty;
   std::optional<api::TerminationStatus> exit;
   std::vector<JobForm> jobs;
 };
@@ -127,7 +128,9 @@ FORM_SPELLINGS(vm::Answer, "no", "yes")
 FORM_SPELLINGS(vm::Cgroup, "absent", "empty", "populated")
 FORM_SPELLINGS(vm::Initrd, "absent", "stale", "current")
 FORM_SPELLINGS(actuators::JobState, "Running", "Done", "Failed")
-FORM_SPELLINGS(actuators::MonitorState, "NotAsked", "Unreachable", "Prelaunch", "Running", "Paused", "Shutdown", "InternalError")
+FORM_SPELLINGS(actuators::MonitorState, "NotAsked", "Unreachable", "Prelaunch", "Running", "Paused", "Shutdown", "InternalError",
+               "IoError")
+FORM_SPELLINGS(actuators::SpaceLevel, "Plenty", "Low", "Full")
 
 #define FORM_ROW(TYPE, NAME, MEMBER) \
   Field { .name = NAME, .member = member<&TYPE::MEMBER>() }
@@ -215,6 +218,7 @@ std::span<const Field> fields_of<vm::HostForm>() {
                                 FORM_ROW(vm::HostForm, "cgroup", cgroup),
                                 FORM_ROW(vm::HostForm, "processes", processes),
                                 FORM_ROW(vm::HostForm, "monitor", monitor),
+                                FORM_ROW(vm::HostForm, "space", space),
                                 FORM_ROW(vm::HostForm, "exit", exit),
                                 FORM_ROW(vm::HostForm, "jobs", jobs)};
   return kRows;
@@ -376,6 +380,7 @@ void fill_host(PlanCase& given, const HostForm& form) {
     }
   }
   host.sidecar_error = form.sidecar_error;
+  host.space = form.space;
   for (const auto& disk : form.disks) {
     auto path = actuators::data_disk_path(given.observed.layout, uid, disk.name);
     if (disk.name == "root") path = actuators::root_disk_path(given.observed.layout, uid);

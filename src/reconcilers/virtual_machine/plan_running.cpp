@@ -20,6 +20,8 @@ using std::chrono::milliseconds;
 using std::chrono::minutes;
 using std::chrono::seconds;
 
+constexpr milliseconds kSpaceIsLow = seconds(2);
+
 milliseconds since_launch(const Situation& at) {
   if (at.sidecar == nullptr || !at.sidecar->launched) return milliseconds::max();
   return std::max(milliseconds(0), at.observed.now - *at.sidecar->launched);
@@ -173,6 +175,7 @@ void plan_readiness(Plan& plan, const Situation& at) {
 }
 
 void plan_unanswering(Plan& plan, const Situation& at) {
+  if (at.host.vmm.monitor == MonitorState::IoError) return plan_full_disk(plan, at);
   plan.phase = since_launch(at) < kLaunchLimit ? "Starting" : "Running";
   if (at.host.vmm.monitor == MonitorState::Paused) {
     say_ready(plan, ConditionStatus::False, "Paused", "the guest is paused");
@@ -227,6 +230,9 @@ Plan plan_healthy(const Situation& at, const std::string& lost) {
   } else {
     plan_unanswering(plan, at);
   }
+  // The next write may be refused: that is to be seen soon.
+  if (at.host.space != actuators::SpaceLevel::Plenty && monitor != MonitorState::IoError)
+    plan.look_again = std::min(*plan.look_again, kSpaceIsLow);
   return plan;
 }
 
@@ -257,8 +263,8 @@ Plan plan_running(const Situation& at) {
 
   const auto lost = lost_tap(at);
   const auto wiped = wiped_device(at);
-  const bool may_restart =
-      at.spec.restart_policy != api::RestartPolicy::Never && foreign_tap(at) == nullptr && foreign_device(at).empty();
+  const bool may_restart = monitor != MonitorState::IoError && at.spec.restart_policy != api::RestartPolicy::Never &&
+                           foreign_tap(at) == nullptr && foreign_device(at).empty();
   if (may_restart && !lost.empty())
     return plan_restart(at, "NetworkLost", fmt::format("the tap {} that the VMM uses is gone: the VM is restarted", lost));
   if (may_restart && !wiped.empty()) return plan_restart(at, "RootDeviceLost", wiped + ": the VM is restarted");

@@ -71,6 +71,8 @@ Verdict verdict_of(const Situation& at) {
   const auto* asked = std::get_if<actuators::SyncGuest>(&job->spec);
   if (job->state == JobState::Done && asked != nullptr && job->result == asked->nonce) return synced(asked->nonce);
   if (job->state == JobState::Done) return unsynced("SyncNotConfirmed", "the guest did not echo the nonce after its sync");
+  if (monitor == MonitorState::IoError)
+    return unsynced("DiskFull", "the guest could not sync its disks: " + full_disk_sentence(at));
   const auto error = job->error.value_or(internal("the sync failed and does not say why"));
   const bool unreachable = error.code == ErrorCode::Unavailable && !error.message.starts_with("SyncNotConfirmed");
   return unsynced(unreachable ? "GuestUnreachable" : "SyncNotConfirmed",
@@ -106,6 +108,7 @@ void plan_kill(Plan& plan, const Situation& at, std::string_view ended, const Ve
 void plan_sync(Plan& plan, const Situation& at) {
   say_ready(plan, ConditionStatus::False, "Stopping", "waits for the guest to sync its disks");
   plan.look_again = std::chrono::milliseconds(500);  // the job's end wakes us earlier
+  if (at.host.vmm.monitor == MonitorState::IoError) plan.steps.push_back(step("Resume", actuators::ResumeVmm{at.uid}));
   if (const auto* job = find_job(at, "sync")) {
     plan.progress.push_back({.name = "Sync", .state = "Running", .duration = job->duration, .message = ""});
     return;

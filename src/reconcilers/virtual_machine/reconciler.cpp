@@ -88,7 +88,9 @@ Outcome VirtualMachineReconciler::reconcile(const api::ObjectKey& key) {
     }
     const auto written = write_status(ports_.objects, *stored, next);
     const auto error = applied.error ? applied.error : plan.error;
-    if (!error && !written) return outcome_of(written.error(), {}, done);
+    // The store may be on the full disk that the guest waits for: the guest must not wait for the store's backoff too.
+    const bool waits = observed->host.vmm.monitor == actuators::MonitorState::IoError;
+    if (!error && !written && !waits) return outcome_of(written.error(), {}, done);
     return outcome_of(error, plan.look_again, done);
   }
 }

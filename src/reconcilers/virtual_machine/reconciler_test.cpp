@@ -347,6 +347,45 @@ TEST_CASE_FIXTURE(World, "an internal error of the VMM counts as a crash") {
   CHECK(events.count("InternalError") == 1);
 }
 
+TEST_CASE_FIXTURE(World, "a guest that waits at a write to a full disk is left alone, and goes on by itself once there is room") {
+  const auto uid = running_vm();
+  const auto pid = status().vmm->pid;
+  host.set_space(actuators::SpaceLevel::Full);
+  host.set_monitor(uid, actuators::MonitorState::IoError);
+  for (int i = 0; i < 20; ++i) {
+    pass(vm_key());
+    clock.advance(seconds(10));
+  }
+  CHECK(condition("Ready") == "False DiskFull");
+  CHECK(condition("HostDiskFull") == "True GuestWaits");
+  CHECK(message("Ready").find("/var/lib/banger") != std::string::npos);
+  CHECK(events.count("DiskFull") == 1);
+  CHECK(status().vmm->pid == pid);
+  CHECK(status().restart_count == 0);
+  host.remove_link(actuators::tap_name(uid, 0));  // a restart would cure that, and lose what the guest has not written
+  for (int i = 0; i < 5; ++i) pass(vm_key());
+  CHECK(status().vmm->pid == pid);
+  CHECK(condition("NetworkLost") == "True TapGone");
+}
+
+TEST_CASE_FIXTURE(World, "a guest that waited at a write is asked whether it answers before it is called ready") {
+  const auto uid = running_vm();
+  const auto pid = status().vmm->pid;
+  host.set_space(actuators::SpaceLevel::Full);
+  host.set_monitor(uid, actuators::MonitorState::IoError);
+  for (int i = 0; i < 5; ++i) pass(vm_key());
+  host.hold_jobs("probe");
+  host.set_space(actuators::SpaceLevel::Plenty);
+  for (int i = 0; i < 5; ++i) pass(vm_key());
+  CHECK(condition("Ready") == "False WaitingForSsh");
+  CHECK(condition("HostDiskFull") == "absent");
+  host.release_jobs("probe");
+  settle();
+  CHECK(condition("Ready") == "True Ready");
+  CHECK(status().vmm->pid == pid);
+  CHECK(status().restart_count == 0);
+}
+
 TEST_CASE_FIXTURE(World, "a tap deleted under a running VMM costs a restart, and says why") {
   const auto uid = running_vm();
   const auto pid = status().vmm->pid;

@@ -67,4 +67,9 @@ Plan plan_stop(const Situation& at, std::string_view ended, std::string_view pha
 Plan plan_stopped(const Situation& at, std::string_view phase, std::string_view reason, std::string_view message);
 Plan plan_deletion(const Situation& at);
 
+// Adds to the plan of a VM whose guest waits at a write that the host refused: say so, and let it try again. Nothing is lost by
+// waiting and much by a kill, so it is never ended for this.
+void plan_full_disk(Plan& plan, const Situation& at);
+std::string full_disk_sentence(const Situation& at);
+
 }  // namespace banger::reconcilers::virtual_machine
