@@ -8,6 +8,7 @@
 #include "base/text.hpp"
 #include "cli/documents.hpp"
 #include "cli/manifests.hpp"
+#include "cli/origin.hpp"
 #include "cli/verbs.hpp"
 
 namespace banger::cli {
@@ -38,6 +39,14 @@ json::value last_applied(const json::value& live) {
   return error ? json::value{} : last;
 }
 
+Annotations annotations_of(const json::value& live) {
+  Annotations out;
+  const auto* annotations = find_at(live, "metadata.annotations");
+  if (annotations == nullptr || !annotations->is_object()) return out;
+  for (const auto& [name, value] : annotations->as_object()) out.emplace(name, text_of(&value));
+  return out;
+}
+
 // "created", "configured" or "unchanged".
 Outcome<std::string_view> apply_one(const api::ManifestDocument& document, const Session& session) {
   const auto key = api::key_of(document.object);
@@ -64,7 +73,9 @@ Outcome<std::string_view> apply_one(const api::ManifestDocument& document, const
                                             .content_type = std::string(client::kMergePatchType)});
   if (!written) return give_up(failure_of(written.error()));
   const bool same = text_at(*written, "metadata.resourceVersion") == text_at(*live, "metadata.resourceVersion");
-  return same ? "unchanged" : "configured";
+  if (same) return "unchanged";
+  say_origin(key, annotations_of(*live), session);
+  return "configured";
 }
 
 }  // namespace

@@ -303,6 +303,39 @@ TEST_CASE("describe shows desired beside observed, kernel objects, conditions, s
   CHECK(daemon.run({"events", "--for", "vm/no"}).err == "bangerctl: no events found\n");
 }
 
+TEST_CASE("an edit of what a file declares is taken, stays, and names the file that has the last word") {
+  Daemon daemon;
+  REQUIRE(daemon.run({"apply", "-f", "-"}, std::string(kWeb)).err.empty());
+  const api::ObjectKey key{api::Kind::VirtualMachine, "default", "web"};
+  const auto annotate = [&](const std::string& last) {
+    REQUIRE(daemon.objects.edit(key, [&](api::Object& object) -> Result<void> {
+      object.meta.annotations["banger.dev/source"] = "manifests:teams/web.yaml";
+      object.meta.annotations["banger.dev/last-applied"] = last;
+      return {};
+    }));
+  };
+  const auto last = [&] { return daemon.objects.store().get(key)->meta.annotations.at("banger.dev/last-applied"); };
+  api::ManifestSource source;
+  source.spec.directory = "/etc/banger/manifests";
+  REQUIRE(daemon.objects.create({.meta = {.name = "manifests"}, .body = source}));
+  const std::string note =
+      "bangerctl: note: VirtualMachine default/web comes from /etc/banger/manifests/teams/web.yaml; the next change of that file "
+      "wins\n";
+  annotate("{\"spec\":{}}");
+  std::string edited(kWeb);
+  edited.replace(edited.find("spec:"), 5, "spec:\n  cpus: 2");
+  const auto configured = daemon.run({"apply", "-f", "-"}, edited);
+  CHECK(configured.out == "virtualmachine/web configured\n");
+  CHECK(configured.err == note);
+  CHECK(last() == "{\"spec\":{}}");  // else the file would seem to have changed
+  CHECK(daemon.run({"apply", "-f", "-"}, edited).out == "virtualmachine/web unchanged\n");
+  CHECK(daemon.run({"apply", "-f", "-"}, edited).err.empty());
+  CHECK(daemon.run({"stop", "web"}).err.empty());  // the file does not speak of it: it stays
+  annotate(R"({"spec":{"powerState":"Running"}})");
+  CHECK(daemon.run({"start", "web"}).err == note);
+  CHECK(daemon.run({"start", "web"}).err.empty());  // nothing changed
+}
+
 TEST_CASE("delete waits for finalizers, and says what holds it when its time is up") {
   Daemon daemon;
   const auto file = daemon.write("web.yaml", kWeb);

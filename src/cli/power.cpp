@@ -2,11 +2,13 @@
 // bangerctl start, stop, restart: edits of the desired state, nothing else; --wait tells how they came out.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <boost/json.hpp>
 
 #include "base/random.hpp"
 #include "base/text.hpp"
 #include "cli/arguments.hpp"
+#include "cli/origin.hpp"
 #include "cli/verbs.hpp"
 #include "cli/wait_for.hpp"
 
@@ -114,6 +116,10 @@ Outcome<> edit_all(const PowerOptions& options, const Session& session,
       continue;
     }
     if (!options.wait) print_line(fmt::format("virtualmachine/{} {}", printable(name), edit->said));
+    const auto& annotations = after->meta.annotations;
+    const bool file_decides =
+        std::ranges::any_of(edit->spec, [&](const auto& field) { return origin_says(annotations, field.key()); });
+    if (file_decides && after->meta.generation != before->meta.generation) say_origin(key, annotations, session);
     sent.emplace_back(*std::move(after), *std::move(edit));
   }
   for (const auto& [after, edit] : sent) {

@@ -6,6 +6,8 @@
 
 #include "api/codec.hpp"
 #include "base/random.hpp"
+#include "api/manifest_source.hpp"
+#include "api/three_way.hpp"
 #include "base/text.hpp"
 #include "server/body.hpp"
 #include "server/handler.hpp"
@@ -108,11 +110,16 @@ bool names_a_version(const json::value& patch) {
 
 // Which file an object came from is not the client's to say: a copy of another object would go when that one's file does.
 void keep_source(api::Object& object, const api::Object* current) {
-  const std::string name(api::kSourceAnnotation);
-  object.meta.annotations.erase(name);
-  if (current == nullptr) return;
-  const auto kept = current->meta.annotations.find(name);
-  if (kept != current->meta.annotations.end()) object.meta.annotations.insert(*kept);
+  const std::string source(api::kSourceAnnotation);
+  object.meta.annotations.erase(source);
+  if (current == nullptr || !current->meta.annotations.contains(source)) return;
+  // Neither is what that file said last: with other words in their place the file would seem to have changed, and would undo
+  // the very edit that brings them.
+  for (const auto& name : {source, std::string(api::kLastApplied)}) {
+    object.meta.annotations.erase(name);
+    const auto kept = current->meta.annotations.find(name);
+    if (kept != current->meta.annotations.end()) object.meta.annotations.insert(*kept);
+  }
 }
 
 // A key that stands twice in the text is gone after parsing, so the text itself is asked.

@@ -203,6 +203,27 @@ TEST_CASE("which file an object came from is not the client's to say") {
   CHECK(source() == "manifests:web.yaml");
 }
 
+TEST_CASE("what a file said last of its object is not the client's to say, so that an edit stays until the file changes") {
+  Rig rig;
+  rig.put_vm("web");
+  const api::ObjectKey key{.kind = api::Kind::VirtualMachine, .ns = "default", .name = "web"};
+  const auto last = [&] { return rig.store->get(key)->meta.annotations["banger.dev/last-applied"]; };
+  const auto applied = [](const std::string& said) {
+    return R"({"metadata":{"annotations":{"banger.dev/last-applied":")" + said + R"("}},"spec":{"cpus":3}})";
+  };
+  CHECK(patch(rig, "web", applied("by hand")).status == 200);
+  CHECK(last() == "by hand");  // nobody's object: whoever applies it keeps his notes there
+  REQUIRE(rig.objects.edit(key, [](api::Object& object) -> Result<void> {
+    object.meta.annotations["banger.dev/source"] = "manifests:web.yaml";
+    object.meta.annotations["banger.dev/last-applied"] = "by the file";
+    return {};
+  }));
+  CHECK(at(patch(rig, "web", applied("by hand again")).body, "spec.cpus") == "3");
+  CHECK(last() == "by the file");
+  CHECK(patch(rig, "web", R"({"metadata":{"annotations":null}})").status == 200);
+  CHECK(last() == "by the file");
+}
+
 TEST_CASE("patches that cannot be applied are refused as what they are") {
   Rig rig;
   rig.put_vm("web");
