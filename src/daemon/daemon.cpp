@@ -119,6 +119,17 @@ intake::Options manifest_options(const Options& options, controller::AdoptMode& 
   return out;
 }
 
+void warn_of_manifests(const std::string& path) {
+  std::error_code ignored;
+  if (path.empty() || std::filesystem::is_directory(path, ignored)) return;
+  if (std::filesystem::exists(path, ignored)) {
+    log::warning("--manifests is not a directory, and nothing is read: give the directory that the manifests are in",
+                 {{"manifests", path}});
+  } else {
+    log::warning("the directory of manifests is not there: make it, and it is read within ten seconds", {{"manifests", path}});
+  }
+}
+
 }  // namespace
 
 Result<void> run(const Options& options) {
@@ -176,10 +187,7 @@ Result<void> run(const Options& options) {
     intake = std::jthread([&](const std::stop_token& stop) { directory->run(stop); });
   }
   log::info("serving", {{"socket", options.socket}, {"state", options.state_dir}, {"manifests", options.manifests}});
-  if (std::error_code ignored; !options.manifests.empty() && !std::filesystem::is_directory(options.manifests, ignored)) {
-    log::warning("the directory of manifests is not there: make it, and it is read within ten seconds",
-                 {{"manifests", options.manifests}});
-  }
+  warn_of_manifests(options.manifests);
   notify_ready();
 
   int signal = 0;
