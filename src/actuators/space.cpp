@@ -22,13 +22,12 @@ SpaceLevel look_at_space(const std::filesystem::path& path) {
   return space_level(bytes(found.f_bfree), bytes(found.f_blocks));  // VMMs run as root and may use the reserve
 }
 
-SpaceWatcher::SpaceWatcher(std::filesystem::path path, std::function<void(SpaceLevel)> on_change,
+SpaceWatcher::SpaceWatcher(const std::filesystem::path& path, std::function<void(SpaceLevel)> on_change,
                            std::chrono::milliseconds period)
-    : thread_([path = std::move(path), on_change = std::move(on_change), period](const std::stop_token& stop) {
+    : thread_([level = look_at_space(path), path, on_change = std::move(on_change), period](const std::stop_token& stop) mutable {
         std::mutex mutex;
         std::condition_variable_any nap;
         std::unique_lock lock(mutex);
-        auto level = look_at_space(path);
         while (!stop.stop_requested()) {
           (void)nap.wait_for(lock, stop, period, [] { return false; });
           const auto now = look_at_space(path);

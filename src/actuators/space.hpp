@@ -22,7 +22,7 @@ SpaceLevel look_at_space(const std::filesystem::path& path);
 class SpaceWatcher {
  public:
   // on_change is called from the watcher's thread.
-  SpaceWatcher(std::filesystem::path path, std::function<void(SpaceLevel)> on_change,
+  SpaceWatcher(const std::filesystem::path& path, std::function<void(SpaceLevel)> on_change,
                std::chrono::milliseconds period = std::chrono::seconds(1));
 
  private:

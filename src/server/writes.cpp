@@ -5,9 +5,9 @@
 #include <boost/json.hpp>
 
 #include "api/codec.hpp"
-#include "base/random.hpp"
 #include "api/manifest_source.hpp"
 #include "api/three_way.hpp"
+#include "base/random.hpp"
 #include "base/text.hpp"
 #include "server/body.hpp"
 #include "server/handler.hpp"

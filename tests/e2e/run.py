@@ -29,11 +29,14 @@ from lib.world import address_of, alive, answers, check, daemon, vm_manifest, vm
 def told(d: Daemon, name: str) -> list[tuple[str, str, str]]:
     """What the status says of each kernel object, checked against the kernel itself where a name is enough to look."""
     rows = d.get("vm", name)["status"].get("kernelObjects", [])
+    links = {link.split()[1] for link in audit.links()}
     for row in rows:
-        shown = {"tap": f"/sys/class/net/{row.get('name')}", "file": row.get("name"),
-                 "process": "/proc/" + row.get("name", "").removeprefix("pid ")}.get(row["type"])
-        if shown and (row["type"] != "process" or row.get("name")):
-            check(os.path.exists(shown) == (row["observed"] == "present"), f"{row['type']} {row['name']} is told to be {row['observed']}")
+        name_of = row.get("name", "")
+        there = {"tap": lambda: name_of in links,  # not by /sys, which may have been mounted in another network namespace
+                 "file": lambda: os.path.exists(name_of),
+                 "process": lambda: os.path.exists("/proc/" + name_of.removeprefix("pid "))}.get(row["type"])
+        if there and name_of:
+            check(there() == (row["observed"] == "present"), f"{row['type']} {name_of} is told to be {row['observed']}")
     return [(row["type"], row["desired"], row["observed"]) for row in rows]
 
 
