@@ -137,6 +137,8 @@ struct VmView {
   bool directory_exists = false;
   std::optional<Sidecar> sidecar;
   std::string sidecar_error;  // it is there and cannot be read; says why
+  std::vector<std::string>
+      pinned_addresses;  // without a sidecar: under which known_hosts pins the guest's host key, in its order
   std::vector<DiskView> disks;
   std::optional<SnapshotView> snapshot;           // by name, ours or not
   std::vector<LoopView> loops;                    // over a file in the VM's directory, or labelled with its uid

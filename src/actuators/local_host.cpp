@@ -192,6 +192,7 @@ Result<VmView> LocalHost::files_of(const std::string& uid) const {
   VmView view;
   view.uid = uid;
   add_sidecar(view, layout_);
+  if (!view.sidecar && view.directory_exists) view.pinned_addresses = pinned_addresses(uid, layout_);
   BGR_TRY(view.disks, block::observe_disks(layout_, uid));
   view.initrd_config_hash = image::observe_initrd_hash(layout_, uid);
   view.run_directory_exists = ::access(vm_run_dir(layout_, uid).c_str(), F_OK) == 0;

@@ -3,13 +3,16 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <set>
 #include <system_error>
 
 #include "actuators/record.hpp"
 #include "actuators/vm_files.hpp"
 #include "base/files.hpp"
+#include "base/inet.hpp"
 #include "base/random.hpp"
+#include "base/text.hpp"
 
 namespace banger::actuators {
 namespace {
@@ -58,6 +61,21 @@ StoredRecord plain_record(api::Kind kind, const std::string& uid, const Layout& 
 }
 
 }  // namespace
+
+// "10.1.2.3 ssh-ed25519 …" or "[10.1.2.3]:2222 ssh-ed25519 …", a line each.
+std::vector<std::string> pinned_addresses(const std::string& vm_uid, const Layout& layout) {
+  std::vector<std::string> out;
+  const auto text = read_own_file(known_hosts_path(layout, vm_uid), kib(64));
+  if (!text) return out;
+  for (const auto line : split(*text, '\n')) {
+    std::string_view name = line;
+    name = name.substr(0, name.find(' '));
+    if (name.starts_with('[')) name = name.substr(1, name.find(']') - 1);
+    std::string address(name);
+    if (parse_ipv4(address) && std::ranges::find(out, address) == out.end()) out.push_back(std::move(address));
+  }
+  return out;
+}
 
 RecordView read_record(api::Kind kind, const std::string& uid, const Layout& layout) {
   RecordView view;

@@ -19,6 +19,9 @@ Result<Applied> write_record(const api::Object& record, const Layout& layout);
 
 RecordView read_record(api::Kind kind, const std::string& uid, const Layout& layout);
 
+// Under which the VM's known_hosts pins its guest's host key, in the order of the file.
+std::vector<std::string> pinned_addresses(const std::string& vm_uid, const Layout& layout);
+
 // As Host::records(). Errors: a directory that is there and cannot be listed.
 Result<std::vector<StoredRecord>> stored_records(const Layout& layout);
 

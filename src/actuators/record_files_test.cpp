@@ -148,4 +148,17 @@ TEST_CASE("all records are collected, networks first, those that cannot be read 
   CHECK(std::get<api::VirtualMachine>(again[2].object->body).spec.cpus == 8);
 }
 
+TEST_CASE("the addresses that a guest's host key is pinned under are read from known_hosts, each once, in order") {
+  Scene scene;
+  const auto uid = fresh_uid();
+  fs::create_directories(vm_dir(scene.layout, uid));
+  CHECK(pinned_addresses(uid, scene.layout).empty());
+  std::ofstream(known_hosts_path(scene.layout, uid))
+      << "10.63.0.7 ssh-ed25519 AAAA\n[10.64.0.9]:2222 ssh-ed25519 AAAA\n10.63.0.7 ssh-ed25519 BBBB\nweb ssh-ed25519 AAAA\n\n[\n";
+  ::chmod(known_hosts_path(scene.layout, uid).c_str(), 0600);
+  CHECK(pinned_addresses(uid, scene.layout) == std::vector<std::string>{"10.63.0.7", "10.64.0.9"});
+  ::chmod(known_hosts_path(scene.layout, uid).c_str(), 0666);
+  CHECK(pinned_addresses(uid, scene.layout).empty());
+}
+
 }  // namespace

@@ -347,6 +347,7 @@ TEST_CASE_FIXTURE(LossWorld, "a running VM without record and database is taken 
   const auto uid = running_vm();
   const auto network = store->get(key(Kind::Network, "default"))->meta.uid;
   const auto pid = status().vmm->pid;
+  const auto nics = status().network_interfaces;
   host.lose_sidecar(uid);
   host.lose_record(network);
   std::size_t labelled = 0;
@@ -367,6 +368,8 @@ TEST_CASE_FIXTURE(LossWorld, "a running VM without record and database is taken 
   settle();
   CHECK(condition("Ready") == "True Ready");
   CHECK(status().vmm->pid == pid);
+  CHECK(status().network_interfaces == nics);  // its address is known by the host key that is pinned under it, and leased again
+  CHECK(leases() == 1);
   remove(vm_key());
   settle();
   CHECK(host.leftovers().empty());

@@ -158,6 +158,7 @@ VmView SimHost::view_of(const std::string& uid, std::size_t nic_count, bool ask_
   view.directory_exists = vm.directory;
   if (vm.sidecar_error.empty()) view.sidecar = vm.sidecar;
   view.sidecar_error = vm.sidecar_error;
+  if (!view.sidecar) view.pinned_addresses = vm.pinned;
   for (const auto& [name, disk] : vm.disks) view.disks.push_back(disk);
   view.initrd_config_hash = vm.initrd_hash;
   view.run_directory_exists = vm.run_directory;

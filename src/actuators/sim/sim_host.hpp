@@ -130,6 +130,7 @@ class SimHost final : public Host {
     bool directory = false;
     std::optional<Sidecar> sidecar;
     std::string sidecar_error;
+    std::vector<std::string> pinned;  // addresses in known_hosts
     std::map<std::string, DiskView> disks;
     std::optional<Cow> cow;       // root.cow …
     std::int64_t base_inode = 0;  // … over this base

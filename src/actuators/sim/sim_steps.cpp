@@ -23,6 +23,7 @@ Result<Applied> SimHost::effect(const Step& step) {
 
 Result<Applied> SimHost::run(const MakeVmDirectory& step) {
   Vm& vm = vms_[step.vm_uid];
+  if (!step.addresses.empty()) vm.pinned = step.addresses;
   return changed(!std::exchange(vm.directory, true));
 }
 

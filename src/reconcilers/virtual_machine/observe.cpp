@@ -121,7 +121,7 @@ Result<Observed> observe(Ports& ports, const actuators::Layout& layout, const ap
   }
   // A listing costs as much as there are VMs; most passes can do without.
   if (!vm.meta.deletion_time) observed.leases = leases_in_use(ports.objects, observed.host);
-  const bool enough = observed.host.vmm.cgroup_populated || holds_all(spec, vm.meta.uid, observed);
+  const bool enough = (observed.host.vmm.cgroup_populated && observed.host.sidecar) || holds_all(spec, vm.meta.uid, observed);
   if (vm.meta.deletion_time || !enough) {
     observed.leases.clear();
     BGR_CHECK(list_leases(ports, vm.meta.uid, !vm.meta.deletion_time, observed));

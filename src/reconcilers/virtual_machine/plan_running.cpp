@@ -6,6 +6,7 @@
 
 #include "base/text.hpp"
 #include "reconcilers/virtual_machine/leases.hpp"
+#include "reconcilers/virtual_machine/lost_nics.hpp"
 #include "reconcilers/virtual_machine/record.hpp"
 #include "reconcilers/virtual_machine/root_disk.hpp"
 #include "reconcilers/virtual_machine/situation.hpp"
@@ -30,6 +31,12 @@ milliseconds since_launch(const Situation& at) {
 // vm.json is gone or cannot be read, and the VMM lives: what can be known is written again.
 Plan plan_lost_sidecar(const Situation& at) {
   Plan plan{.phase = "Running"};
+  if (awaits_ranges(at)) {
+    say_running(plan, ConditionStatus::True, "Running", "the VMM runs");
+    say_ready(plan, ConditionStatus::Unknown, "SidecarLost", "vm.json is lost; it is written again when its networks are ready");
+    plan.look_again = seconds(1);
+    return plan;
+  }
   auto next = rebuilt_record(at);
   const auto why = record_loss(at);
   if (!at.host.directory_exists) plan.steps.push_back(vm_directory(at, next.nics));

@@ -5,6 +5,7 @@
 
 #include "actuators/names.hpp"
 #include "base/text.hpp"
+#include "reconcilers/virtual_machine/lost_nics.hpp"
 #include "reconcilers/virtual_machine/root_disk.hpp"
 
 namespace banger::reconcilers::virtual_machine {
@@ -31,6 +32,7 @@ bool says_the_object(const Situation& at) {
 }
 
 std::vector<actuators::NicRecord> nics_of_status(const Situation& at) {
+  if (at.vm.status.network_interfaces.empty()) return lost_nics(at);
   std::vector<actuators::NicRecord> nics;
   std::size_t index = 0;
   for (const auto& old : at.vm.status.network_interfaces) {
@@ -133,6 +135,7 @@ void keep_object_on_record(Plan& plan, const Situation& at) {
   if (at.sidecar != nullptr && says_the_object(at)) return;
   // Nothing was made for it yet, or the next pass, at once, writes it with the addresses that are claimed in this one.
   if (at.sidecar == nullptr && (deleting || !plan.claims.empty())) return;
+  if (at.sidecar == nullptr && at.alive && awaits_ranges(at)) return;  // a record without addresses would stay so
 
   std::vector<PlannedStep> steps;
   if (at.sidecar == nullptr) {
