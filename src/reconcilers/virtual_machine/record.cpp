@@ -135,6 +135,8 @@ void keep_object_on_record(Plan& plan, const Situation& at) {
   if (at.sidecar != nullptr && says_the_object(at)) return;
   // Nothing was made for it yet, or the next pass, at once, writes it with the addresses that are claimed in this one.
   if (at.sidecar == nullptr && (deleting || !plan.claims.empty())) return;
+  // A directory that went with its disks may be put back: nothing is to stand in its place.
+  if (!at.host.directory_exists && !at.alive && status_says_it_ran(at.vm.status)) return;
   if (at.sidecar == nullptr && at.alive && awaits_ranges(at)) return;  // a record without addresses would stay so
 
   std::vector<PlannedStep> steps;
