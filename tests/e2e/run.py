@@ -128,7 +128,6 @@ def test_a_deleted_tap_is_healed() -> None:
         check(d.ssh("web", "echo back") == "back", "the guest cannot be reached over the new tap")
 
 
-@harness.for_testhost
 def test_a_flushed_nft_table_is_written_again() -> None:
     if not shutil.which("nft"):
         raise harness.Skip("the nft program (package nftables) is not installed")
@@ -146,7 +145,6 @@ def test_a_flushed_nft_table_is_written_again() -> None:
         check(vmm_of(d, "web") == before, "the VM was restarted for an nft table")
 
 
-@harness.for_testhost
 def test_a_killed_daemon_leaves_the_vm_untouched() -> None:
     with daemon() as d:
         d.write("web.yaml", vm_manifest("web"))
@@ -217,7 +215,6 @@ def test_a_root_disk_shares_blocks_where_the_file_system_can() -> None:
         shutil.rmtree(place)
 
 
-@harness.for_testhost
 def test_two_vms_talk_to_each_other() -> None:
     with daemon() as d:
         d.write("pair.yaml", vm_manifest("one") + "---\n" + vm_manifest("two"))

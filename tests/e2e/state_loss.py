@@ -152,7 +152,6 @@ def test_a_damaged_database_is_set_aside_and_guests_go_on() -> None:
             print(f"        {name}: {d.log.read_text().rsplit('was damaged', 1)[1].splitlines()[0][:110]}", flush=True)
 
 
-@for_testhost
 def test_a_newer_database_is_refused_and_left_alone() -> None:
     with daemon() as d:
         d.stop()
