@@ -111,6 +111,9 @@ def test_gc_takes_what_is_provably_ours_and_nothing_else() -> None:
     short = {uid: audit.short_id(uid) for uid in (orphan, stranger, other, kept)}
     with daemon() as d, group(orphan), group(stranger) as foreign_group:
         d.seen_uids |= {orphan, stranger, other, kept}
+        for kind, name in (("image", "demo"), ("kernel", "host"), ("network", "default")):  # what it makes by itself is made
+            d.ctl("wait", "--for=create", f"{kind}/{name}")
+            d.wait_condition(kind, name, "Ready")
         ours = [f"bgb{short[orphan]}", f"bgr{short[orphan]}-0", f"banger-{short[orphan]}", f"banger.slice/vm-{orphan}",
                 str(d.run_dir / "vm" / short[orphan]), str(d.state / "vms" / orphan)]
         run("ip", "link", "add", ours[0], "type", "bridge")
