@@ -31,7 +31,6 @@ constexpr const char* kBaseAttribute = "user.banger.base";  // name of the base 
 constexpr std::uint64_t kBlock = 4096;
 
 Bytes in_blocks(Bytes size) { return {(size.value + kBlock - 1) / kBlock * kBlock}; }
-Bytes in_chunks(Bytes size) { return {(size.value + kChunkSize.value - 1) / kChunkSize.value * kChunkSize.value}; }
 
 std::optional<std::string> note_of(const std::filesystem::path& path, const char* name) {
   std::array<char, 256> value{};

@@ -3,7 +3,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <charconv>
 #include <system_error>
 #include <vector>
@@ -12,9 +11,6 @@
 
 namespace banger::actuators::block {
 namespace {
-
-constexpr std::uint64_t kExceptionSize = 16;  // struct disk_exception in the kernel's dm-snap-persistent.c
-constexpr std::uint64_t kExceptionsPerChunk = kChunkSize.value / kExceptionSize;
 
 template <class Number>
 bool read_number(std::string_view text, Number& out) {
@@ -65,17 +61,6 @@ std::optional<SnapshotTable> parse_snapshot_table(std::string_view params) {
 std::string format_snapshot_table(const SnapshotTable& table) {
   return fmt::format("{}:{} {}:{} {} {}", table.origin.major, table.origin.minor, table.cow.major, table.cow.minor, table.store,
                      table.chunk);
-}
-
-Bytes default_cow_size(Bytes disk) {
-  const auto quarter = (disk.value / 4 + kChunkSize.value - 1) / kChunkSize.value * kChunkSize.value;
-  return std::min(std::clamp(Bytes{quarter}, mib(64), gib(1)), full_cow_size(disk));
-}
-
-Bytes full_cow_size(Bytes disk) {
-  const auto chunks = (disk.value + kChunkSize.value - 1) / kChunkSize.value;
-  const auto metadata = (chunks + kExceptionsPerChunk - 1) / kExceptionsPerChunk + 1;
-  return {(1 + metadata + chunks) * kChunkSize.value};
 }
 
 }  // namespace banger::actuators::block

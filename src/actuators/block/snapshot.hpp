@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The texts of the kernel's snapshot target, and how much space a copy-on-write file takes. Pure.
+// The texts of the kernel's snapshot target. Pure.
 #pragma once
 
 #include <cstdint>
@@ -7,13 +7,13 @@
 #include <string>
 #include <string_view>
 
+#include "actuators/cow_size.hpp"
 #include "base/units.hpp"
 
 namespace banger::actuators::block {
 
 inline constexpr std::uint64_t kSectorSize = 512;
-inline constexpr std::uint64_t kChunkSectors = 128;  // 64 KiB: a third of the kernel memory that 4 KiB chunks take
-inline constexpr Bytes kChunkSize{kChunkSectors * kSectorSize};
+inline constexpr std::uint64_t kChunkSectors = kChunkSize.value / kSectorSize;
 
 // What `snapshot` answers to STATUS, e.g. "256/131072 256" (sectors used, metadata included; of; metadata), or a word.
 struct SnapshotStatus {
@@ -47,13 +47,5 @@ struct SnapshotTable {
 };
 std::optional<SnapshotTable> parse_snapshot_table(std::string_view params);
 std::string format_snapshot_table(const SnapshotTable& table);
-
-// What a disk of this size gets set aside when nothing is said: a quarter of it, 64 MiB to 1 GiB, in whole chunks, and no more
-// than it can ever need.
-Bytes default_cow_size(Bytes disk);
-
-// What suffices when every chunk of the disk is written: the chunks, a metadata chunk for every 4096 of them (an exception takes
-// 16 bytes) and one more (the kernel clears the next before it needs it), and the header.
-Bytes full_cow_size(Bytes disk);
 
 }  // namespace banger::actuators::block

@@ -6,18 +6,15 @@
 
 #include <algorithm>
 
+#include "actuators/cow_size.hpp"
 #include "actuators/sim/sim_host.hpp"
 
 namespace banger::actuators::sim {
 namespace {
 
-constexpr Bytes kChunk = kib(64);
-
 Error busy(std::string message) { return {.code = ErrorCode::Busy, .message = std::move(message), .sys_errno = 0}; }
 Error conflict(std::string message) { return {.code = ErrorCode::Conflict, .message = std::move(message), .sys_errno = 0}; }
 Error unavailable(std::string message) { return {.code = ErrorCode::Unavailable, .message = std::move(message), .sys_errno = 0}; }
-
-Bytes default_size_of_cow(Bytes disk) { return std::clamp(Bytes{disk.value / 4}, mib(64), gib(1)); }
 
 }  // namespace
 
@@ -193,8 +190,8 @@ Result<std::string> SimHost::make_cow(const MakeRootDisk& job, Vm& vm) {
     if (!base.exists) return fail(not_found("making the root disk: no base " + job.base_path));
     vm.base_inode = inode_of(job.base_path);
     base_sizes_.try_emplace(vm.base_inode, base.size);
-    vm.cow = Cow{.inode = next_inode_++, .used = kChunk};
-    const auto size = job.cow_size.value != 0 ? job.cow_size : default_size_of_cow(std::max(base.size, job.size));
+    vm.cow = Cow{.inode = next_inode_++, .used = kChunkSize};
+    const auto size = job.cow_size.value != 0 ? job.cow_size : default_cow_size(std::max(base.size, job.size));
     vm.disks["root"] = {.name = "root",
                         .path = root_cow_path(layout_, job.vm_uid).string(),
                         .size = size,

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "actuators/cow_size.hpp"
 #include "actuators/names.hpp"
 #include "api/codec.hpp"
 #include "base/text.hpp"
@@ -14,7 +15,6 @@ namespace {
 
 using api::ConditionStatus;
 
-constexpr std::uint64_t kChunk = kib(64).value;
 constexpr std::uint64_t kBlock = kib(4).value;
 constexpr std::string_view kSnapshot = "dm-snapshot";
 
@@ -47,12 +47,6 @@ void say_invalid(Plan& plan, const Situation& at) {
 }
 
 }  // namespace
-
-Bytes largest_cow(Bytes disk) {
-  const auto chunks = rounded_up(disk, kChunk).value / kChunk;
-  const auto tables = chunks / (kChunk / 16) + 1;  // 16 bytes an exception; one table is always begun
-  return {(1 + tables + chunks + 1) * kChunk};
-}
 
 bool is_snapshot(const Situation& at) {
   const auto* root = find_disk(at, "root");
@@ -115,8 +109,8 @@ void plan_room(Plan& plan, const Situation& at, std::int64_t grow_from) {
   const auto* root = find_disk(at, "root");
   const auto* node = own_node(at);
   if (!is_snapshot(at) || (node != nullptr && node->invalid)) return;
-  const auto most = largest_cow(root_size(at));
-  auto wanted = std::min(rounded_up(at.spec.root_disk.cow.size.value_or(Bytes{}), kChunk), most);
+  const auto most = actuators::full_cow_size(root_size(at));
+  auto wanted = std::min(actuators::in_chunks(at.spec.root_disk.cow.size.value_or(Bytes{})), most);
   const auto percent = node != nullptr && node->live ? used_percent(*node) : 0;
   const bool can_fill = root->size < most;
   const bool grows = at.spec.root_disk.cow.growth == api::CowGrowth::Auto && can_fill;

@@ -10,9 +10,6 @@ namespace banger::reconcilers::virtual_machine {
 
 inline constexpr std::int64_t kFillingPercent = 80;
 
-// What root.cow can come to hold of a disk: every chunk of 64 KiB, and the tables that say where it is.
-Bytes largest_cow(Bytes disk);
-
 bool is_snapshot(const Situation& at);  // the root disk is kept in a root.cow
 const actuators::SnapshotView* own_node(const Situation& at);
 const actuators::LoopView* own_cow_loop(const Situation& at);  // over root.cow, with our label

@@ -4,6 +4,7 @@
 
 #include <doctest/doctest.h>
 
+#include "actuators/cow_size.hpp"
 #include "actuators/names.hpp"
 #include "reconcilers/world_test.hpp"
 
@@ -183,8 +184,8 @@ TEST_CASE_FIXTURE(SnapshotWorld, "a COW that fills is warned of once and grown, 
   host.fill_cow(uid, mib(52));
   settle();
   CHECK(events.count("RootDiskFilling") == 1);
-  CHECK(root().cow_size == largest_cow(mib(64)));
-  CHECK(largest_cow(mib(64)) > mib(64));
+  CHECK(root().cow_size == actuators::full_cow_size(mib(64)));
+  CHECK(actuators::full_cow_size(mib(64)) > mib(64));
   CHECK(condition("RootDiskFilling") == "absent");
   CHECK(condition("Ready") == "True Ready");
   host.fill_cow(uid, mib(64));
