@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "actuators/space.hpp"
+#include "base/testing.hpp"
 
 #include <doctest/doctest.h>
-#include <sched.h>
 #include <sys/mount.h>
 #include <unistd.h>
 
@@ -26,8 +26,7 @@ struct SmallDisk {
     std::array<char, 32> name{"/var/tmp/banger-test-XXXXXX"};
     REQUIRE(::mkdtemp(name.data()) != nullptr);
     path = name.data();
-    mounted = ::unshare(CLONE_NEWNS) == 0 && ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
-              ::mount("banger-test", path.c_str(), "tmpfs", 0, "size=1m") == 0;
+    mounted = banger::testing::enter_private_mounts() && ::mount("banger-test", path.c_str(), "tmpfs", 0, "size=1m") == 0;
   }
   ~SmallDisk() {
     if (mounted) ::umount2(path.c_str(), MNT_DETACH);

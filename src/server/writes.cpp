@@ -4,6 +4,7 @@
 
 #include <boost/json.hpp>
 
+#include "api/builtins.hpp"
 #include "api/codec.hpp"
 #include "api/manifest_source.hpp"
 #include "api/three_way.hpp"
@@ -265,6 +266,13 @@ Answer<Reply> Handler::remove(const Request& request, const Target& target, cons
   if (!view) return refuse(view.error());
   const auto asked = decode_delete(request, target);
   if (!asked) return refuse(asked.error());
+  if (api::is_builtin(resource.key())) {
+    return refuse(
+        from_error({ErrorCode::Conflict, fmt::format("{} is built in and stays: others refer to it without declaring it. "
+                                                     "To change it, apply a manifest of that name",
+                                                     api::to_string(resource.key()))},
+                   resource.key()));
+  }
   auto* objects = &objects_;
   Rehearsal rehearsal(clock_);
   auto options = asked->options;

@@ -257,6 +257,20 @@ TEST_CASE("DELETE removes at once, or marks what finalizers hold") {
   CHECK(at(rig.ask("DELETE", vm_path("db")).body, "metadata.generation") == "2");
 }
 
+TEST_CASE("DELETE of what is built in is refused in a sentence that says what to do instead") {
+  Rig rig;
+  REQUIRE(rig.ask("POST", kNetworks,
+                  R"({"apiVersion":"banger.dev/v1alpha1","kind":"Network","metadata":{"name":"default"},"spec":{}})")
+              .status == 201);
+  const auto path = std::string(kNetworks) + "/default";
+  const auto refused = rig.ask("DELETE", path);
+  CHECK(refused.status == 409);
+  CHECK(at(refused.body, "message") ==
+        "Network default is built in and stays: others refer to it without declaring it. To change it, apply a manifest of that "
+        "name");
+  CHECK(at(rig.get(path).body, "metadata.deletionTimestamp").empty());
+}
+
 TEST_CASE("DELETE keeps to its preconditions") {
   Rig rig;
   const auto vm = rig.put_vm("web");

@@ -2,7 +2,6 @@
 // The store when the process is killed, when writes fail and when the disk is full. Each in a process of its own.
 #include <doctest/doctest.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
 #include <unistd.h>
@@ -15,6 +14,7 @@
 #include <thread>
 
 #include "base/files.hpp"
+#include "base/testing.hpp"
 #include "store/fixtures_test.hpp"
 
 namespace banger::store {
@@ -228,8 +228,7 @@ void fill(const std::string& path) {
 TEST_CASE("child: lives on a full disk" * doctest::skip()) {
   const auto base = from_parent(kDirectory);
   if (base.empty()) return;
-  if (::unshare(CLONE_NEWNS) != 0 || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
-      ::mount("none", base.c_str(), "tmpfs", 0, "size=12m") != 0) {
+  if (!banger::testing::enter_private_mounts() || ::mount("none", base.c_str(), "tmpfs", 0, "size=12m") != 0) {
     tell_parent(std::string("skip: mounting a tmpfs in a private namespace is not permitted: ") + std::strerror(errno));
     return;
   }

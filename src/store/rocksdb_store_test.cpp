@@ -2,7 +2,6 @@
 // What only the store on disk has to do: come back whole, refuse what is damaged or not its own.
 #include <doctest/doctest.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -12,6 +11,7 @@
 #include <fstream>
 
 #include "base/files.hpp"
+#include "base/testing.hpp"
 #include "store/database.hpp"
 #include "store/fixtures_test.hpp"
 #include "store/naming.hpp"
@@ -172,8 +172,7 @@ TEST_CASE("child: opens a store it may not write" * doctest::skip()) {
   if (directory.empty()) return;
   if (::geteuid() != 0) {
     ::chmod(directory.c_str(), 0500);
-  } else if (::unshare(CLONE_NEWNS) != 0 || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
-             ::mount("none", directory.c_str(), "tmpfs", MS_RDONLY, "size=1m") != 0) {
+  } else if (!banger::testing::enter_private_mounts() || ::mount("none", directory.c_str(), "tmpfs", MS_RDONLY, "size=1m") != 0) {
     tell_parent("skip: root may write everywhere and a read-only mount is not permitted here");
     return;
   }

@@ -10,6 +10,7 @@
 #include "actuators/block/root_disk_fixture_test.hpp"
 #include "actuators/block/root_files.hpp"
 #include "actuators/block/snapshot_watcher.hpp"
+#include "base/testing.hpp"
 
 namespace banger::actuators::block {
 
@@ -134,7 +135,7 @@ TEST_CASE("a snapshot that is grown before it is full never notices") {
 
 TEST_CASE("a COW that cannot be written makes its snapshot invalid, which is said and never rebuilt silently") {
   if (!have_device_mapper()) return;
-  if (::unshare(CLONE_NEWNS) != 0 || ::mount("", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
+  if (!banger::testing::enter_private_mounts()) {
     MESSAGE("skipped: no right to mount a small file system");
     return;
   }

@@ -17,6 +17,7 @@
 #include "actuators/block/loop.hpp"
 #include "actuators/block/snapshot.hpp"
 #include "actuators/block/testing.hpp"
+#include "base/testing.hpp"
 
 namespace banger::actuators::block {
 namespace {
@@ -131,7 +132,7 @@ TEST_CASE("many disks that extend one base leave it as long as the longest needs
 }
 
 TEST_CASE("a full disk leaves no file and no link, and a growing one as it was") {
-  if (::unshare(CLONE_NEWNS) != 0 || ::mount("", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
+  if (!banger::testing::enter_private_mounts()) {
     MESSAGE("skipped: no right to mount a small file system");
     return;
   }

@@ -29,7 +29,12 @@ std::string canonical(const fs::path& path) {
   return error ? path.native() : found.native();
 }
 
-bool is_shim(const Process& process) { return fs::path(executable_path(process.exe)).filename() == "banger-shim"; }
+bool names_shim(std::string_view path) { return fs::path(path).filename() == "banger-shim"; }
+
+// A process that becomes the VMM changes its executable before its arguments can be read: until both are the VMM's it is a shim.
+bool is_shim(const Process& process) {
+  return names_shim(executable_path(process.exe)) || (!process.arguments.empty() && names_shim(process.arguments.front()));
+}
 
 // What a shim was told to run: the word after "--".
 std::string program_of_shim(const Process& shim) {

@@ -96,6 +96,7 @@ TEST_CASE("a VMM that was started is seen, verified, adopted by a new daemon, an
     const auto view = host.machines->observe(uid, Monitor::Leave);
     CHECK(view.cgroup_populated);
     CHECK(view.processes.size() == 2);
+    REQUIRE(view.vmm);
     CHECK(view.vmm->exe == BANGER_TEST_VMM);
     CHECK(view.vmm->in_cgroup);
     CHECK(std::ranges::count(view.processes, true, &ProcessView::is_shim) == 1);
@@ -124,6 +125,23 @@ TEST_CASE("a VMM that was started is seen, verified, adopted by a new daemon, an
     CHECK(host.machines->apply(ClearRunDirectory{uid}) == Applied::Unchanged);
     CHECK_FALSE(std::filesystem::exists(vm_run_dir(host.layout, uid)));
     CHECK_FALSE(host.machines->observe(uid, Monitor::Leave).exit);
+  });
+}
+
+TEST_CASE("a VMM that was seen once stays seen, however early in its life that was") {
+  on_each_hierarchy([](Scratch& host, test::Group& group) {
+    auto& uid = group.uid;
+    for (int round = 0; round < 20; ++round) {
+      REQUIRE(host.machines->apply(host.step(uid)) == Applied::Changed);
+      const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+      const auto seen = [&] { return host.machines->observe(uid, Monitor::Leave).vmm.has_value(); };
+      while (!seen()) REQUIRE(std::chrono::steady_clock::now() < end);  // without a pause: the moment of exec is short
+      int lost = 0;
+      for (int look = 0; look < 30; ++look) lost += seen() ? 0 : 1;
+      CHECK(lost == 0);
+      REQUIRE(host.machines->apply(KillVmm{uid}) == Applied::Changed);
+      REQUIRE(test::eventually([&] { return !host.machines->observe(uid, Monitor::Leave).cgroup_populated; }));
+    }
   });
 }
 

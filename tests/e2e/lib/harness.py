@@ -39,6 +39,16 @@ def needs_device_mapper(test: Callable[[], None]) -> Callable[[], None]:
     return for_testhost(run_it)
 
 
+def mount_propagation() -> str:
+    """What unshare is to do with the mounts it copies: make them private, so that none spreads.
+
+    In a chroot whose root is no mount point it could not; there they are left as they are, which is private unless one is marked shared.
+    """
+    mounts = [line.split() for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines()]  # proc_pid_mountinfo(5)
+    shared = any(field.startswith("shared:") for mount in mounts for field in mount[6:mount.index("-")])
+    return "private" if shared or any(mount[4] == "/" for mount in mounts) else "unchanged"
+
+
 def enter_private_namespace() -> None:
     """Starts this program again in network, mount and pid namespaces of its own, with the loopback link up and a reaper as pid 1.
 
@@ -49,7 +59,7 @@ def enter_private_namespace() -> None:
         subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
         return
     os.environ["BANGER_PRIVATE"] = "1"
-    command = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private",
+    command = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", mount_propagation(),
                sys.executable, os.path.abspath(sys.argv[0]), *sys.argv[1:]]
     done = subprocess.run(command, check=False)
     sys.exit(done.returncode)
