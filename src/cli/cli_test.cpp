@@ -336,6 +336,16 @@ TEST_CASE("an edit of what a file declares is taken, stays, and names the file t
   CHECK(daemon.run({"start", "web"}).err.empty());  // nothing changed
 }
 
+TEST_CASE("delete tells what the daemon warns of") {
+  Daemon daemon;
+  const auto file = daemon.write("net.yaml", "apiVersion: banger.dev/v1alpha1\nkind: Network\nmetadata: {name: default}\n");
+  REQUIRE(daemon.run({"apply", "-f", file}).exit_code == 0);
+  const auto gone = daemon.run({"delete", "network", "default"});
+  CHECK(gone.out == "network/default deleted\n");
+  CHECK(gone.err ==
+        "bangerctl: warning: Network default is built in: what refers to it waits until bangerd starts next and makes it anew\n");
+}
+
 TEST_CASE("delete waits for finalizers, and says what holds it when its time is up") {
   Daemon daemon;
   const auto file = daemon.write("web.yaml", kWeb);

@@ -13,7 +13,8 @@ int main(int argc, char** argv) {
     return command.error().exit_code;
   }
   if (!command->run) return cli::kExitOk;
-  const cli::Session session{.client = client::Client(command->socket), .ns = command->ns, .ns_given = command->ns_given};
+  const cli::Session session{
+      .client = client::Client(command->socket, cli::print_warning), .ns = command->ns, .ns_given = command->ns_given};
   const auto done = command->run(session);
   cli::flush_output();
   if (done) return cli::kExitOk;

@@ -34,6 +34,7 @@ void print_error(std::string_view message) {
   const auto line = fmt::format("bangerctl: {}\n", message);
   (void)std::fwrite(line.data(), 1, line.size(), stderr);
 }
+void print_warning(std::string_view message) { print_error("warning: " + printable(message)); }
 void flush_output() {
   const bool failed = std::fflush(stdout) != 0 || std::ferror(stdout) != 0;
   if (!failed) return;

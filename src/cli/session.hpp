@@ -44,6 +44,8 @@ void print_line(std::string_view line);
 void print_text(std::string_view text);
 // Written to standard error: "bangerctl: <message>".
 void print_error(std::string_view message);
+// The same for what the daemon warns of: "bangerctl: warning: <message>".
+void print_warning(std::string_view message);
 // After each row of a watch, so that a pipe sees it at once, and at the end. Ends the program when nothing can be written.
 void flush_output();
 

@@ -63,6 +63,18 @@ Error error_of(const Response& response) {
   return error_of(document ? *document : json::value{}, response.status);
 }
 
+// The text of `299 - "text"`, a Warning as RFC 7234 5.5 has it.
+std::string text_of_warning(std::string_view header) {
+  const auto quote = header.find('"');
+  if (quote == std::string_view::npos) return std::string(header);
+  std::string text;
+  for (auto at = quote + 1; at < header.size() && header[at] != '"'; ++at) {
+    if (header[at] == '\\' && at + 1 < header.size()) ++at;
+    text += header[at];
+  }
+  return text;
+}
+
 bool is_good(unsigned status) { return status >= 200 && status < 300; }
 
 }  // namespace
@@ -99,6 +111,9 @@ Result<Response> Client::send(const Request& request) const {
 
 Result<json::value> Client::call(const Request& request) const {
   BGR_TRY(const auto response, send(request));
+  if (on_warning_) {
+    for (const auto& warning : response.warnings) on_warning_(text_of_warning(warning));
+  }
   if (!is_good(response.status)) return fail(error_of(response));
   return parse(response.body);
 }

@@ -29,7 +29,11 @@ std::string object_path(const api::ObjectKey& key);
 
 class Client {
  public:
-  explicit Client(std::string socket_path) : socket_path_(std::move(socket_path)) {}
+  // Takes the text of a Warning that came with an answer to call().
+  using WarningSink = std::function<void(std::string_view text)>;
+
+  explicit Client(std::string socket_path, WarningSink on_warning = {})
+      : socket_path_(std::move(socket_path)), on_warning_(std::move(on_warning)) {}
 
   [[nodiscard]] const std::string& socket_path() const { return socket_path_; }
 
@@ -52,6 +56,7 @@ class Client {
 
  private:
   std::string socket_path_;
+  WarningSink on_warning_;
 };
 
 }  // namespace banger::client

@@ -266,13 +266,6 @@ Answer<Reply> Handler::remove(const Request& request, const Target& target, cons
   if (!view) return refuse(view.error());
   const auto asked = decode_delete(request, target);
   if (!asked) return refuse(asked.error());
-  if (api::is_builtin(resource.key())) {
-    return refuse(
-        from_error({ErrorCode::Conflict, fmt::format("{} is built in and stays: others refer to it without declaring it. "
-                                                     "To change it, apply a manifest of that name",
-                                                     api::to_string(resource.key()))},
-                   resource.key()));
-  }
   auto* objects = &objects_;
   Rehearsal rehearsal(clock_);
   auto options = asked->options;
@@ -285,8 +278,14 @@ Answer<Reply> Handler::remove(const Request& request, const Target& target, cons
   }
   const auto removed = objects->remove(resource.key(), options);
   if (!removed) return refuse(from_write_error(removed.error(), resource.key()));
-  if (removed->gone) return success(resource.key(), removed->object.meta.uid);
-  return Response{.content_type = content_type_of(*view), .body = show_object(*view, removed->object, clock_.wall()) + "\n"};
+  std::vector<std::string> warnings;
+  if (api::is_builtin(resource.key())) {
+    warnings.push_back(fmt::format("{} is built in: what refers to it waits until bangerd starts next and makes it anew",
+                                   api::to_string(resource.key())));
+  }
+  if (removed->gone) return with_warnings(success(resource.key(), removed->object.meta.uid), warnings);
+  return with_warnings(
+      {.content_type = content_type_of(*view), .body = show_object(*view, removed->object, clock_.wall()) + "\n"}, warnings);
 }
 
 }  // namespace banger::server

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import pathlib
@@ -117,6 +118,37 @@ def test_a_full_disk_refuses_writes_in_a_sentence_and_loses_nothing() -> None:
         check({*kept, "after"} <= found, f"acknowledged and lost: {({*kept, 'after'}) - found}")
         check(vmm_of(d, "web") == vmm, "the VM was restarted")
         d.ctl("delete", "vm", *sorted(found - {"web"}), "--timeout=60s")
+
+
+def test_a_guest_that_writes_on_a_full_disk_waits_and_goes_on_by_itself() -> None:
+    with small_state("900m") as (d, state):
+        d.write("web.yaml", vm_manifest("web"))
+        d.wait_ready("web")
+        vmm, size = vmm_of(d, "web"), 24 << 20
+        fill(state)
+        write = f"yes 0123456789abcdef | head -c {size} >/data/big && sync && md5sum </data/big"
+        writer = subprocess.Popen([str(BANGERCTL), "--socket", str(d.socket), "ssh", "web", "--", write], stdin=subprocess.DEVNULL,
+                                  stdout=subprocess.PIPE, text=True)
+        try:
+            wait_for("the guest to wait", lambda: d.condition("vm", "web", "Ready").get("reason") == "DiskFull", limit=60)
+            message = d.condition("vm", "web", "HostDiskFull").get("message", "")
+            check(str(state) in message and len(message.splitlines()) == 1, f"the condition does not say which disk is full: {message}")
+            check(writer.poll() is None, "the write in the guest ended on a full disk")
+            check(vmm_of(d, "web") == vmm and alive(vmm[0]), "the VM's VMM is another one")
+            resize(state, "900m")
+            d.wait_ready("web")
+            told = writer.communicate(timeout=60)[0].split()
+        finally:
+            writer.kill()
+            writer.wait()
+        line = b"0123456789abcdef\n"
+        expected = hashlib.md5((line * (size // len(line) + 1))[:size]).hexdigest()
+        check(writer.returncode == 0 and told[:1] == [expected], f"the guest's write ended with {writer.returncode} and {told}")
+        check(vmm_of(d, "web") == vmm, "the VM was restarted")
+        d.ctl("restart", "web")
+        wait_for("the new VMM", lambda: not alive(vmm[0]), limit=60)
+        d.wait_ready("web")
+        check(d.ssh("web", "md5sum </data/big").split()[:1] == [expected], "what was written is not there after a restart")
 
 
 def huge_tar(path: pathlib.Path, gibibytes: int) -> None:

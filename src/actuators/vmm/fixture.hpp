@@ -69,13 +69,11 @@ struct Group {
 // Nothing (and a printed reason) where this machine or user cannot have cgroups.
 inline std::vector<Hierarchy> usable_hierarchies() {
   std::vector<Hierarchy> out;
-  for (auto found : {find_hierarchy(), find_hierarchy_v1()}) {
-    if (!found) {
-      MESSAGE("skipped: ", found.error().message);
-    } else if (out.empty() || out.front() != *found) {
-      out.push_back(*found);
-    }
+  const auto first = find_hierarchy();
+  for (const auto& found : {first, find_hierarchy_v1()}) {
+    if (found && (out.empty() || out.front() != *found)) out.push_back(*found);
   }
+  if (out.empty()) MESSAGE("skipped: ", first.error().message);
   return out;
 }
 
