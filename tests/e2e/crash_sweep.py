@@ -6,11 +6,11 @@ state that was asked for by itself, with one VMM or none, and leave nothing on t
 """
 from __future__ import annotations
 
-import pathlib
 import time
 
 from lib import audit
 from lib.daemon import Daemon, Failed, wait_for
+from lib.harness import has_device_mapper
 from lib.world import check, daemon
 
 VM = """\
@@ -24,7 +24,7 @@ spec:
   disks: [{{name: data, size: 16Mi}}]
   networkInterfaces: [{{network: default}}]
 """
-HAS_DM = "device-mapper" in pathlib.Path("/proc/misc").read_text()  # a node in /dev may be there without it
+HAS_DM = has_device_mapper()
 
 
 def around(*steps: str) -> list[str]:

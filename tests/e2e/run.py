@@ -33,6 +33,8 @@ def told(d: Daemon, name: str) -> list[tuple[str, str, str]]:
     for row in rows:
         name_of = row.get("name", "")
         there = {"tap": lambda: name_of in links,  # not by /sys, which may have been mounted in another network namespace
+                 "dm device": lambda: any(text.startswith(f"dm {name_of} ") for text in audit.mappings()),
+                 "loop": lambda: any(text.startswith(f"loop {pathlib.Path(name_of).name} ") for text in audit.loops()),
                  "file": lambda: os.path.exists(name_of),
                  "process": lambda: os.path.exists("/proc/" + name_of.removeprefix("pid "))}.get(row["type"])
         if there and name_of:
@@ -53,8 +55,9 @@ def test_create_reaches_a_guest_that_has_what_the_manifest_says() -> None:
         check(size > 200 * 1024, f"the root file system has {size} KiB: it was not grown to rootDisk.size")
         page = urllib.request.urlopen(f"http://{address_of(d, 'web')}/", timeout=5).read().decode()
         check("Hello from a microVM" in page, "the guest's page is not what the image holds")
+        devices = ["dm device", "loop", "loop"] if harness.has_device_mapper() else []
         wait_for("a status that tells of every kernel object as it is", lambda: told(d, "web") == [
-            (kind, "present", "present") for kind in ("process", "process", "cgroup", "tap", "file", "file")])
+            (kind, "present", "present") for kind in ("process", "process", "cgroup", "tap", *devices, "file", "file")])
         described = d.ctl("describe", "vm", "web").stdout
         for word in ("web", "Running", seen["status"]["networkInterfaces"][0]["tap"]):
             check(word in described, f"describe does not show {word}")

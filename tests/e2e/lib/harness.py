@@ -29,11 +29,15 @@ def for_testhost(test: Callable[[], None]) -> Callable[[], None]:
     return test
 
 
+def has_device_mapper() -> bool:
+    return "device-mapper" in pathlib.Path("/proc/misc").read_text()  # a node in /dev may be there without it
+
+
 def needs_device_mapper(test: Callable[[], None]) -> Callable[[], None]:
     """Marks a test of the suite testhost that other kernels cannot run."""
     @functools.wraps(test)
     def run_it() -> None:
-        if "device-mapper" not in pathlib.Path("/proc/misc").read_text():
+        if not has_device_mapper():
             raise Skip("this kernel has no device-mapper; ./tools/test testhost runs it")
         test()
     return for_testhost(run_it)
