@@ -147,6 +147,8 @@ def test_a_snapshot_that_the_kernel_gave_up_is_said_and_never_rebuilt() -> None:
             for words in (str(cow), "cannot be read", "data disks are whole", "delete the VM"):
                 check(words in message, f"the condition does not say \"{words}\": {message}")
             check("RootDiskInvalid" in d.ctl("events").stdout, "no event tells of it")
+            ready = d.condition("vm", "web", "Ready")
+            check(ready["status"] == "False" and ready["reason"] == "RootDiskInvalid", f"it is told to be ready: {ready}")
             table = node_of(uid).table
             time.sleep(3)
             check(node_of(uid).table == table and cow.stat().st_size > 0, "it was rebuilt silently")

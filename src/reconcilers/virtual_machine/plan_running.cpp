@@ -233,7 +233,12 @@ Plan plan_healthy(const Situation& at, const std::string& lost) {
   const auto monitor = at.host.vmm.monitor;
   if (monitor == MonitorState::Running || monitor == MonitorState::NotAsked) {
     say_running(plan, ConditionStatus::True, "Running", "the VMM runs");
-    plan_readiness(plan, at);
+    if (lost_root_disk(at)) {
+      say_ready(plan, ConditionStatus::False, "RootDiskInvalid",
+                "the guest lost its root disk: see the condition RootDiskInvalid");
+    } else {
+      plan_readiness(plan, at);
+    }
   } else {
     plan_unanswering(plan, at);
   }

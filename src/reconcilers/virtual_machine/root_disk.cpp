@@ -53,6 +53,11 @@ bool is_snapshot(const Situation& at) {
   return root != nullptr && root->backend == kSnapshot;
 }
 
+bool lost_root_disk(const Situation& at) {
+  const auto* node = own_node(at);
+  return node != nullptr && node->live && node->invalid && !at.sidecar->dm_name.empty();
+}
+
 const actuators::SnapshotView* own_node(const Situation& at) {
   return at.host.snapshot && at.host.snapshot->ours ? &*at.host.snapshot : nullptr;
 }
@@ -171,7 +176,7 @@ void plan_device_repairs(Plan& plan, const Situation& at) {
     if (node == nullptr) return;
   }
   if (!node->live) return warn(plan, at, "RootDeviceLost", "TableGone", wiped_device(at) + "; a restart would cure it");
-  if (node->invalid) return say_invalid(plan, at);
+  if (lost_root_disk(at)) return say_invalid(plan, at);
   if (node->suspended) {
     plan.steps.push_back(step("Repair/RootDevice", actuators::ActivateRootDisk{.vm_uid = at.uid, .size = node->size}));
     plan.look_again = kAtOnce;

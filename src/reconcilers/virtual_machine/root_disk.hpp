@@ -10,7 +10,8 @@ namespace banger::reconcilers::virtual_machine {
 
 inline constexpr std::int64_t kFillingPercent = 80;
 
-bool is_snapshot(const Situation& at);  // the root disk is kept in a root.cow
+bool is_snapshot(const Situation& at);     // the root disk is kept in a root.cow
+bool lost_root_disk(const Situation& at);  // the VMM's snapshot was given up by the kernel
 const actuators::SnapshotView* own_node(const Situation& at);
 const actuators::LoopView* own_cow_loop(const Situation& at);  // over root.cow, with our label
 bool stands(const actuators::SnapshotView& node, Bytes size);  // as ActivateRootDisk makes it
