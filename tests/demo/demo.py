@@ -104,6 +104,7 @@ def edit_live(d: Daemon) -> None:
     pid = status(d)["vmm"]["pid"]
     edit(d, "{app: web}", "{app: web, tier: front}")
     wait_for("the label", lambda: d.get("vm", "web")["metadata"]["labels"].get("tier") == "front")
+    time.sleep(1)
     if status(d)["vmm"]["pid"] != pid:
         raise Failed("the label edit restarted the VM")
     command(d, "get", "vm", "-l", "tier=front")
@@ -145,7 +146,7 @@ def leave_nothing(d: Daemon, before: audit.Look) -> None:
         command(d, "delete", kind, name)
     d.stop()
     stage("a look at the host that shares no code with the daemon")
-    left = audit.changes(before, uids, [d.scratch], private=False) + audit.vm_files(d.state)
+    left = audit.changes(before, uids, [d.scratch], private=False) + audit.files_of_objects(d.state, d.run_dir)
     for what in ("processes", "links", "loop devices", "device-mapper nodes", "cgroups", "nft tables", "mounts", "disk files"):
         say(f"{what}: nothing left" if not left else f"{what}: see below")
     if left:

@@ -104,7 +104,7 @@ def sweep_round(d: Daemon, index: int, create: str, delete: str) -> list[str]:
     d.stop()
     changed = audit.changes(before, {uid}, [d.scratch])
     check(not changed, f"not as before after {create}, {delete}: {changed}")
-    check(not [f for f in audit.vm_files(d.state) if uid in f], f"files left after {create}, {delete}")
+    check(not [f for f in audit.files_of_objects(d.state, d.run_dir) if uid in f or audit.short_id(uid) in f], f"files left after {create}, {delete}")
     d.start()
     return missed
 

@@ -65,7 +65,7 @@ def test_a_vm_deleted_while_it_starts_leaves_nothing() -> None:
             d.wait_gone("vm", "web", limit=30)
             left = [t for t in audit.Look().things if uid in t or audit.short_id(uid) in t]
             check(not left, f"left of the VM: {left}")
-            check(not audit.vm_files(d.state) or not list((d.state / "vms").iterdir()), "files of the VM are left")
+            check(not list((d.state / "vms").glob("*")) and not list((d.run_dir / "vm").glob("*")), "files of the VM are left")
 
 
 def test_a_vm_without_network_or_ssh_runs_and_stops() -> None:

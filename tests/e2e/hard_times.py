@@ -21,6 +21,20 @@ from lib.daemon import BANGERCTL, Daemon, wait_for
 from lib.world import IMAGE, alive, check, daemon, vm_manifest, vmm_of
 
 
+def test_a_state_directory_that_cannot_be_written_is_one_sentence() -> None:
+    with tempfile.TemporaryDirectory(prefix="banger-", dir="/var/tmp") as base:
+        state = pathlib.Path(base) / "state"
+        state.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "ro,size=1m", "banger-state", str(state)], check=True)
+        try:
+            said = subprocess.run(Daemon(base=base).command(), stdin=subprocess.DEVNULL, text=True, stdout=subprocess.PIPE,
+                                  stderr=subprocess.STDOUT, timeout=20, check=False)
+        finally:
+            subprocess.run(["umount", str(state)], check=True)
+        check(said.returncode not in (0, -9) and str(state) in said.stdout and "Read-only file system" in said.stdout, said.stdout)
+        check(len(said.stdout.strip().splitlines()) == 1, f"more than a sentence: {said.stdout}")
+
+
 def stopped_vm(name: str) -> str:
     return vm_manifest(name).replace("  image: demo", "  powerState: Stopped\n  image: demo").replace("hello", "x" * 40_000)
 

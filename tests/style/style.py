@@ -71,6 +71,11 @@ def scripts() -> list[str]:
     return problems
 
 
+def licences() -> list[str]:
+    paths = tracked("meson.build", "*/meson.build", "meson_options.txt", ".clang-*", "manifests/*.yaml")
+    return [f"{path.relative_to(TOP)}: no SPDX licence line at the top" for path in paths if b"SPDX" not in path.read_bytes()[:200]]
+
+
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(#[^)\s]*)?\)")
 
 
@@ -88,7 +93,7 @@ def links() -> list[str]:
 
 def main() -> int:
     sources = tracked("src/*.hpp", "src/*.cpp", "tests/*.hpp", "tests/*.cpp")
-    problems = formatted(sources) + source_rules(sources) + scripts() + links()
+    problems = formatted(sources) + source_rules(sources) + scripts() + licences() + links()
     for problem in problems:
         print(problem)
     print(f"style: {len(sources)} sources, {len(problems)} problems")

@@ -29,6 +29,16 @@ Result<Child> sleeper(const test::Group& group) {
 
 }  // namespace
 
+TEST_CASE("both generations of cgroups are tried where this machine has both") {
+  for (const auto& found : {find_hierarchy(), find_hierarchy_v1()}) {
+    if (!found) {
+      MESSAGE("skipped: what runs on each hierarchy runs on one: ", found.error().message);
+      return;
+    }
+    CHECK((found->version == 1 || found->version == 2));
+  }
+}
+
 TEST_CASE("cgroup mounts are read from mountinfo") {
   const auto mounts = cgroup_mounts(
       "31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755\n"

@@ -137,6 +137,6 @@ def changes(before: Look, uids: set[str], directories: list[pathlib.Path], priva
     return found
 
 
-def vm_files(state: pathlib.Path) -> list[str]:
-    """Files and directories of VMs, images and kernels under a state directory."""
-    return sorted(str(p) for kind in ("vms", "images", "kernels") for p in (state / kind).glob("*"))
+def files_of_objects(state: pathlib.Path, run: pathlib.Path) -> list[str]:
+    """Directories of VMs, images, kernels and networks in a daemon's state directory, and of VMMs in its run directory."""
+    return sorted(str(p) for parent in (*(state / kind for kind in ("vms", "images", "kernels", "networks")), run / "vm") for p in parent.glob("*"))

@@ -71,9 +71,9 @@ def daemon(*options: str, base: str | None = None) -> Iterator[Daemon]:
         for network in d.names("networks"):
             d.ctl("delete", "network", network.split("/")[-1], "--timeout=30s")
         d.ctl("delete", "kernel", "host", "--timeout=30s")
-        left = audit.vm_files(d.state)
+        left = audit.files_of_objects(d.state, d.run_dir)
         if left:
-            raise Failed(f"left in the state directory: {left}")
+            raise Failed(f"left in the state and run directories: {left}")
         d.stop()
         changed = audit.changes(before, d.seen_uids, [d.scratch])
         if changed:
