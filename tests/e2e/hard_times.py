@@ -56,14 +56,14 @@ def test_a_missing_qemu_is_one_sentence_and_is_tried_ever_more_rarely() -> None:
 
 
 @contextlib.contextmanager
-def small_state(size: str) -> Iterator[tuple[Daemon, pathlib.Path]]:
+def small_state(size: str, *options: str) -> Iterator[tuple[Daemon, pathlib.Path]]:
     """A daemon whose state directory is a file system of its own, in this mount namespace."""
     base = tempfile.mkdtemp(prefix="banger-", dir="/var/tmp")
     state = pathlib.Path(base) / "state"
     state.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=0700", "banger-state", str(state)], check=True)
     try:
-        with daemon(base=base) as d:
+        with daemon(*options, base=base) as d:
             yield d, state
     finally:
         subprocess.run(["umount", "--lazy", str(state)], check=True)

@@ -19,7 +19,7 @@ from typing import Any
 from lib import audit
 from lib.daemon import Daemon, wait_for
 from lib.harness import Skip, for_testhost
-from lib.world import alive, check, daemon, vm_manifest, vmm_of
+from lib.world import alive, check, daemon, ready_for_vms, vm_manifest, vmm_of
 
 LOOP_CTL_GET_FREE, LOOP_CONFIGURE, LO_FLAGS_AUTOCLEAR = 0x4C82, 0x4C0A, 4
 
@@ -111,9 +111,7 @@ def test_gc_takes_what_is_provably_ours_and_nothing_else() -> None:
     short = {uid: audit.short_id(uid) for uid in (orphan, stranger, other, kept)}
     with daemon() as d, group(orphan), group(stranger) as foreign_group:
         d.seen_uids |= {orphan, stranger, other, kept}
-        for kind, name in (("image", "demo"), ("kernel", "host"), ("network", "default")):  # what it makes by itself is made
-            d.ctl("wait", "--for=create", f"{kind}/{name}")
-            d.wait_condition(kind, name, "Ready")
+        ready_for_vms(d)
         ours = [f"bgb{short[orphan]}", f"bgr{short[orphan]}-0", f"banger-{short[orphan]}", f"banger.slice/vm-{orphan}",
                 str(d.run_dir / "vm" / short[orphan]), str(d.state / "vms" / orphan)]
         run("ip", "link", "add", ours[0], "type", "bridge")

@@ -19,6 +19,8 @@ import crash_sweep  # noqa: E402
 import examples  # noqa: E402
 import guest_life  # noqa: E402
 import hard_times  # noqa: E402
+import host_faults  # noqa: E402
+import networks  # noqa: E402
 import orphans  # noqa: E402
 import real_disks  # noqa: E402
 import state_loss  # noqa: E402
@@ -119,36 +121,6 @@ def test_a_killed_vmm_comes_back() -> None:
         check(seen["status"]["lastTermination"]["signal"] == signal.SIGKILL, f"lastTermination is {seen['status']['lastTermination']}")
 
 
-@harness.for_testhost
-def test_a_deleted_tap_is_healed() -> None:
-    with daemon() as d:
-        d.write("web.yaml", vm_manifest("web"))
-        seen = d.wait_ready("web")
-        before = vmm_of(d, "web")
-        tap = seen["status"]["networkInterfaces"][0]["tap"]
-        subprocess.run(["ip", "link", "del", tap], check=True)
-        wait_for("the VM on a new tap", lambda: vmm_of(d, "web") != before and d.condition("vm", "web", "Ready").get("status") == "True",
-                 limit=90)
-        check(d.ssh("web", "echo back") == "back", "the guest cannot be reached over the new tap")
-
-
-def test_a_flushed_nft_table_is_written_again() -> None:
-    if not shutil.which("nft"):
-        raise harness.Skip("the nft program (package nftables) is not installed")
-    with daemon() as d:
-        d.write("web.yaml", vm_manifest("web"))
-        d.wait_ready("web")
-        before = vmm_of(d, "web")
-        # The daemon's own requests carry handles and generation ids; only the rules are compared.
-        ours = "".join(line for line in audit.tables() if "banger-" in line)
-        check(bool(ours), "there is no NAT table to flush")
-        subprocess.run(["nft", "flush", "ruleset"], check=True)
-        wait_for("the table", lambda: any("banger-" in line for line in audit.tables()), limit=45)
-        rules = subprocess.run(["nft", "list", "ruleset"], check=True, stdout=subprocess.PIPE, text=True).stdout
-        check("masquerade" in rules, f"the table came back without its rule: {rules}")
-        check(vmm_of(d, "web") == before, "the VM was restarted for an nft table")
-
-
 def test_a_killed_daemon_leaves_the_vm_untouched() -> None:
     with daemon() as d:
         d.write("web.yaml", vm_manifest("web"))
@@ -231,22 +203,6 @@ def test_two_vms_talk_to_each_other() -> None:
         check(d.ssh("two", f"ping -c 1 -W 5 {one} >/dev/null && echo yes") == "yes", "two cannot ping one")
 
 
-def test_a_foreign_tap_of_our_name_is_left_alone() -> None:
-    with daemon() as d:
-        d.write("web.yaml", vm_manifest("web").replace("  image: demo", "  powerState: Stopped\n  image: demo"))
-        wait_for("the VM", lambda: d.ctl("get", "vm", "web", check=False).returncode == 0)
-        uid = d.get("vm", "web")["metadata"]["uid"]
-        tap = f"bgr{audit.short_id(uid)}-0"
-        subprocess.run(["ip", "tuntap", "add", tap, "mode", "tap"], check=True)
-        d.ctl("start", "web")
-        d.wait_condition("vm", "web", "NameConflict", limit=30)
-        message = d.condition("vm", "web", "NameConflict")["message"]
-        check(tap in message, f"the condition does not name the tap: {message}")
-        check(any(tap in link for link in audit.links()), "the foreign tap was removed")
-        subprocess.run(["ip", "link", "del", tap], check=True)
-        d.wait_ready("web", limit=120)
-
-
 def test_a_network_that_overlaps_a_route_is_refused() -> None:
     subprocess.run(["ip", "link", "add", "foreign0", "type", "dummy"], check=False)
     done = subprocess.run(["ip", "addr", "add", "10.77.0.1/16", "dev", "foreign0"], check=False, stderr=subprocess.PIPE, text=True)
@@ -312,7 +268,7 @@ def test_refusals_of_the_daemon_are_sentences() -> None:
         check(plain.returncode == 1 and "root" in plain.stdout, plain.stdout)
 
 
-MODULES = (globals(), *(vars(m) for m in (guest_life, examples, hard_times, crash_sweep, state_loss, orphans, real_disks)))
+MODULES = (globals(), *(vars(m) for m in (guest_life, examples, hard_times, host_faults, networks, crash_sweep, state_loss, orphans, real_disks)))
 TESTS = [value for module in MODULES for name, value in module.items() if name.startswith("test_")]
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 
 from . import audit
-from .daemon import Daemon, Failed, wait_for
+from .daemon import BUILD, Daemon, Failed, wait_for
 
 IMAGE_DIR = pathlib.Path()  # set by run.py: the guest image is made once for all tests
 
@@ -32,6 +32,31 @@ spec:
   ssh: {{user: root}}
   files: [{{path: /etc/motd, content: "hello\\n", mode: 0644}}]
 """
+
+# Options of a daemon whose VMMs do nothing but answer (tests/bench): for tests of what stands around a VMM.
+NOOP_VMM = ("--qemu", str(BUILD / "tests/bench/noop_vmm"), "--accelerator", "tcg")
+SMALL_VM = """\
+apiVersion: banger.dev/v1alpha1
+kind: VirtualMachine
+metadata: {{name: {name}}}
+spec:
+  image: demo
+  memory: 128Mi
+  rootDisk: {{size: 64Mi{root}}}
+  networkInterfaces: [{{network: default}}]
+"""
+
+
+def small_vm(name: str, root: str = "") -> str:
+    """Of a daemon with NOOP_VMM; root: more of its rootDisk, as ", backend: copy"."""
+    return SMALL_VM.format(name=name, root=root)
+
+
+def ready_for_vms(d: Daemon) -> None:
+    """What a daemon makes by itself is made, so that only VMs change the host from here on."""
+    for kind, name in (("image", "demo"), ("kernel", "host"), ("network", "default")):
+        d.ctl("wait", "--for=create", f"{kind}/{name}")
+        d.wait_condition(kind, name, "Ready")
 
 
 def vm_manifest(name: str, label: str = "web", memory: str = "128Mi") -> str:
