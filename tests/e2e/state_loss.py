@@ -1,19 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is lost, each alone and all together, while guests run: database, records, run directory, manifests. Guests go on as the same
-processes, what is left brings the rest back, and a later delete removes everything. Tests of run.py."""
+"""What is lost, each alone and all together, while guests run: database, records, run directory, manifests, the right time. Guests go on as the
+same processes, what is left brings the rest back, and a later delete removes everything. Tests of run.py.
+
+A guest takes longer to boot than most losses to look at: they come one after the other, under the same guests."""
 from __future__ import annotations
 
+import http.client
+import json
 import os
 import pathlib
 import re
 import shutil
+import socket
+import stat
 import subprocess
 import time
 from collections.abc import Callable
+from typing import Any
 
 from lib.daemon import Daemon, Failed, wait_for
-from lib.harness import IN_TESTHOST, Skip, for_testhost
-from lib.world import alive, answers, address_of, check, daemon, vm_manifest, vmm_of
+from lib.harness import IN_TESTHOST, for_testhost
+from lib.world import NOOP_VMM, alive, answers, address_of, check, daemon, ready_for_vms, small_vm, vm_manifest, vmm_of
 
 
 def mutations(d: Daemon) -> dict[str, int]:
@@ -64,18 +71,34 @@ def largest(db: pathlib.Path, pattern: str) -> pathlib.Path:
     return found[-1]
 
 
+Guests = dict[str, tuple[int, int]]  # name -> pid and start time of its VMM
+
+
 @for_testhost
-def test_a_clean_restart_changes_nothing_on_the_host() -> None:
+def test_guests_outlive_each_loss_of_the_database() -> None:
     with daemon() as d:
-        before = start_guests(d, "web", "db", "cache")
-        wait_for("rest", lambda: quiet(d), limit=30)
-        for how in (d.stop, d.kill):
-            how()
-            d.start()
-            check_guests(d, before)
-            time.sleep(2)
-            check(not mutations(d), f"a restart changed the host: {mutations(d)}")
-            check(not adopting(d), "a clean restart is in adopt mode")
+        d.ctl("wait", "--for=create", "image/demo")
+        d.ctl("apply", "-f", "-", stdin=vm_manifest("byhand"))
+        before = start_guests(d, "web")
+        d.wait_ready("byhand", limit=240)
+        before["byhand"] = vmm_of(d, "byhand")
+        for case in (restart_and_change_nothing, lose_the_database, damage_the_database):
+            told(case, d, before)
+        d.ctl("delete", "vm", "byhand", "--timeout=60s")
+
+
+@for_testhost
+def test_guests_outlive_each_loss_of_records_run_directory_and_time() -> None:
+    with daemon() as d:
+        before = start_guests(d, "web", "db")
+        for case in (lose_records, lose_database_and_records, set_the_clock_back, lose_database_and_manifest, empty_the_run_directory):
+            told(case, d, before)
+
+
+def told(case: Callable[[Daemon, Guests], None], d: Daemon, before: Guests) -> None:
+    started = time.monotonic()
+    case(d, before)
+    print(f"        {case.__name__.replace('_', ' ')}: {time.monotonic() - started:.1f} s", flush=True)
 
 
 def quiet(d: Daemon) -> bool:
@@ -85,37 +108,42 @@ def quiet(d: Daemon) -> bool:
     return mutations(d) == seen
 
 
-@for_testhost
-def test_a_lost_database_is_filled_again_from_records() -> None:
-    with daemon() as d:
-        before = start_guests(d, "web", "db")
-        d.ctl("apply", "-f", "-", stdin=vm_manifest("byhand"))
-        d.wait_ready("byhand")
-        before["byhand"] = vmm_of(d, "byhand")
-        wait_for("rest", lambda: quiet(d), limit=30)
-        uids = {name: uid_of(d, name) for name in before}
-        network = d.get("network", "default")
-        version = int(network["metadata"]["resourceVersion"])
-        d.kill()
-        shutil.rmtree(d.state / "db")
-        hidden = d.manifests.rename(d.scratch / "hidden")  # so that adopt mode can be looked at
+def restart_and_change_nothing(d: Daemon, before: Guests) -> None:
+    wait_for("rest", lambda: quiet(d), limit=30)
+    for how in (d.stop, d.kill):
+        how()
         d.start()
         check_guests(d, before)
-        check({name: uid_of(d, name) for name in before} == uids, "a VM has another uid")
-        again = d.get("network", "default")
-        check(again["metadata"]["uid"] == network["metadata"]["uid"] and again["status"]["cidr"] == network["status"]["cidr"], str(again))
-        check(int(again["metadata"]["resourceVersion"]) > version + 10**9 - 1, "revisions did not move on")
-        check(adopting(d), "no adopt mode while the manifests were not read")
-        check("adopt mode" in d.raw("/readyz"), d.raw("/readyz"))
-        check("was gone; a new one was filled from records" in d.log.read_text(), "the log does not say what came back")
-        check("StateLost" in d.ctl("events").stdout, "no event tells of the loss")
-        check(not mutations(d), f"bringing back what was right changed the host: {mutations(d)}")
-        hidden.rename(d.manifests)
-        wait_for("adopt mode to end", lambda: not adopting(d), limit=30)
-        check("adopt mode" not in d.raw("/readyz"), "readyz speaks of adopt mode after it ended")
-        check_guests(d, before)
-        check(d.get("vm", "web")["metadata"]["annotations"]["banger.dev/source"].endswith("web.yaml"), "web is not owned by its file")
-        d.ctl("delete", "vm", "byhand", "--timeout=60s")
+        time.sleep(2)
+        check(not mutations(d), f"a restart changed the host: {mutations(d)}")
+        check(not adopting(d), "a clean restart is in adopt mode")
+
+
+def lose_the_database(d: Daemon, before: Guests) -> None:
+    """Everything comes back from records; status, which is in none of them, from what is observed."""
+    wait_for("rest", lambda: quiet(d), limit=30)
+    uids = {name: uid_of(d, name) for name in before}
+    network = d.get("network", "default")
+    version = int(network["metadata"]["resourceVersion"])
+    d.kill()
+    shutil.rmtree(d.state / "db")
+    hidden = d.manifests.rename(d.scratch / "hidden")  # so that adopt mode can be looked at
+    d.start()
+    check_guests(d, before)
+    check({name: uid_of(d, name) for name in before} == uids, "a VM has another uid")
+    again = d.get("network", "default")
+    check(again["metadata"]["uid"] == network["metadata"]["uid"] and again["status"]["cidr"] == network["status"]["cidr"], str(again))
+    check(int(again["metadata"]["resourceVersion"]) > version + 10**9 - 1, "revisions did not move on")
+    check(adopting(d), "no adopt mode while the manifests were not read")
+    check("adopt mode" in d.raw("/readyz"), d.raw("/readyz"))
+    check("was gone; a new one was filled from records" in d.log.read_text(), "the log does not say what came back")
+    check("StateLost" in d.ctl("events").stdout, "no event tells of the loss")
+    check(not mutations(d), f"bringing back what was right changed the host: {mutations(d)}")
+    hidden.rename(d.manifests)
+    wait_for("adopt mode to end", lambda: not adopting(d), limit=30)
+    check("adopt mode" not in d.raw("/readyz"), "readyz speaks of adopt mode after it ended")
+    check_guests(d, before)
+    check(d.get("vm", "web")["metadata"]["annotations"]["banger.dev/source"].endswith("web.yaml"), "web is not owned by its file")
 
 
 DAMAGES: dict[str, Callable[[pathlib.Path], object]] = {
@@ -125,31 +153,149 @@ DAMAGES: dict[str, Callable[[pathlib.Path], object]] = {
     "a table has flipped bytes": lambda db: flip(largest(db, "*.sst"), 0.3),
     "a table is missing": lambda db: largest(db, "*.sst").unlink(),
     "the log has flipped bytes": lambda db: flip(largest(db, "*.log"), 0.5),
+    "CURRENT is empty": lambda db: (db / "CURRENT").write_text(""),
+    "MANIFEST is missing": lambda db: largest(db, "MANIFEST-*").unlink(),
+    "a table is cut": lambda db: os.truncate(largest(db, "*.sst"), largest(db, "*.sst").stat().st_size // 2),
+    "the log is missing": lambda db: [log.unlink() for log in db.glob("*.log")],
     "a file in place of it": lambda db: (shutil.rmtree(db), db.write_text("no directory")),
 }
 
 
-@for_testhost
-def test_a_damaged_database_is_set_aside_and_guests_go_on() -> None:
-    with daemon() as d:
-        before = start_guests(d, "web")
-        uid = uid_of(d, "web")
-        for number, (name, damage) in enumerate(DAMAGES.items(), 1):
-            # What was read from the log at the last start lies in a table; more is in the new log.
-            d.stop()
+def write_much(d: Daemon, count: int = 20) -> None:
+    """So that there is something in the database's log to lose."""
+    connection = http.client.HTTPConnection("localhost", timeout=10)
+    connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.sock.connect(str(d.socket))
+    for number in range(count):
+        connection.request("PATCH", "/apis/banger.dev/v1alpha1/networks/default", json.dumps({"metadata": {"labels": {"number": str(number)}}}),
+                           {"Content-Type": "application/merge-patch+json"})
+        answer = connection.getresponse()
+        check(answer.status == 200, f"a write was answered with {answer.status}: {answer.read().decode()}")
+        answer.read()
+    connection.close()
+
+
+def damage_the_database(d: Daemon, before: Guests) -> None:
+    uids = {name: uid_of(d, name) for name in before}
+    already = len(set_aside(d))
+    for number, (name, damage) in enumerate(DAMAGES.items(), already + 1):
+        # What was read from the log at the last start lies in a table; more is in the new log.
+        d.stop()
+        d.start()
+        write_much(d)
+        d.kill()
+        damage(d.state / "db")
+        d.start()
+        aside = set_aside(d)
+        check(len(aside) == number, f"{name}: {[p.name for p in aside]}")
+        check(f"is now {aside[-1]}" in d.log.read_text(), f"{name}: the log does not say where it is")
+        check_guests(d, before)
+        check({vm: uid_of(d, vm) for vm in before} == uids, f"{name}: another uid")
+        wait_for("adopt mode to end", lambda: not adopting(d), limit=30)
+        print(f"        {name}: {d.log.read_text().rsplit('was damaged', 1)[1].splitlines()[0][:110]}", flush=True)
+
+
+def lose_records(d: Daemon, before: Guests) -> None:
+    """Gone or spoilt, they are written again."""
+    record = d.state / "vms" / uid_of(d, "web") / "vm.json"
+    network = d.state / "networks" / d.get("network", "default")["metadata"]["uid"] / "object.json"
+    original = record.read_bytes()
+    losses: dict[str, Callable[[pathlib.Path], object]] = {
+        "gone": lambda p: p.unlink(),
+        "cut": lambda p: os.truncate(p, p.stat().st_size // 2),
+        "garbage": lambda p: p.write_text("{\"format\": 1, \"uid\": 7}"),
+        "a link": lambda p: (p.unlink(), p.symlink_to("/etc/passwd")),
+        "writable by all": lambda p: p.chmod(0o666),
+        "another user's": lambda p: os.chown(p, 65534, 65534),
+    }
+    for name, lose in losses.items():
+        for path in (record, network):
+            lose(path)
+        d.stop()
+        d.start()
+        check_guests(d, before)
+        for path in (record, network):
+            wait_for(f"{path.name} that was {name} to be whole", lambda path=path: is_whole(path), limit=60)
+    check(len(record.read_bytes()) >= len(original) // 2, "the record written again says less than half of what it said")
+
+
+def is_whole(record: pathlib.Path) -> bool:
+    try:
+        seen = record.lstat()
+        return stat.S_ISREG(seen.st_mode) and seen.st_mode & 0o777 == 0o600 and seen.st_uid == 0 and len(json.loads(record.read_text())) > 1
+    except (OSError, ValueError):
+        return False
+
+
+def lose_database_and_records(d: Daemon, before: Guests) -> None:
+    """What is left are labels, disks and the manifests: each VM is taken over under the uid that its tap bears."""
+    uids = {name: uid_of(d, name) for name in before}
+    network = d.get("network", "default")["metadata"]["uid"]
+    d.uids()
+    d.kill()
+    shutil.rmtree(d.state / "db")
+    for record in [*d.state.glob("vms/*/vm.json"), *d.state.glob("*/*/object.json"), *d.run_dir.glob("vm/*/exit.json")]:
+        record.unlink()
+    d.start()
+    for name in before:
+        wait_for(f"{name} to be declared again", lambda name=name: d.ctl("get", "vm", name, check=False).returncode == 0, limit=30)
+        check(uid_of(d, name) == uids[name], f"{name} was {uids[name]} and is {uid_of(d, name)}")
+    check(d.get("network", "default")["metadata"]["uid"] == network, "the network has another uid than its bridge")
+    check_guests(d, before)
+    # The image and the kernel have other uids now; what was made for the old ones can be made anew and goes, once adopt mode is over.
+    wait_for("gc to take what nobody names", lambda: d.ctl("gc", "--yes", check=False).returncode == 0, limit=30)
+
+
+def set_the_clock_back(d: Daemon, before: Guests) -> None:
+    if not IN_TESTHOST:
+        print("        the clock is set back in a test host (tests/testhost), not on this machine", flush=True)
+        return
+    right, since = time.time(), time.monotonic()
+    time.clock_settime(time.CLOCK_REALTIME, 1_600_000_000)
+    try:
+        time.sleep(2)
+        check_guests(d, before)
+        for how in (d.stop, d.kill):
+            how()
             d.start()
-            for i in range(20):
-                d.ctl("apply", "-f", "-", stdin=f"apiVersion: banger.dev/v1alpha1\nkind: Network\nmetadata: {{name: n{number}}}\nspec: {{mtu: {1400 + i}, nat: Disabled}}\n")
-            d.kill()
-            damage(d.state / "db")
-            d.start()
-            aside = set_aside(d)
-            check(len(aside) == number, f"{name}: {[p.name for p in aside]}")
-            check(f"is now {aside[-1]}" in d.log.read_text(), f"{name}: the log does not say where it is")
             check_guests(d, before)
-            check(uid_of(d, "web") == uid, f"{name}: another uid")
-            wait_for("adopt mode to end", lambda: not adopting(d), limit=30)
-            print(f"        {name}: {d.log.read_text().rsplit('was damaged', 1)[1].splitlines()[0][:110]}", flush=True)
+        d.kill()
+        shutil.rmtree(d.state / "db")
+        d.start()
+        check_guests(d, before)
+    finally:
+        time.clock_settime(time.CLOCK_REALTIME, right + time.monotonic() - since)
+    check_guests(d, before)
+
+
+def lose_database_and_manifest(d: Daemon, before: Guests) -> None:
+    """A VM that came back and that nobody declares waits for a person. The record alone is then enough to delete everything of it."""
+    d.kill()
+    shutil.rmtree(d.state / "db")
+    (d.manifests / "web.yaml").unlink()
+    d.start()
+    check_guests(d, before)
+    wait_for("web to wait", lambda: d.condition("manifestsource", "manifests", "PruneSuspended").get("status") == "True", limit=30)
+    time.sleep(2)
+    check_guests(d, before)
+    d.ctl("sources", "confirm")
+    d.wait_gone("vm", "web")
+    pid, _ = before.pop("web")
+    wait_for("the VMM to end", lambda: not alive(pid), limit=30)
+    check_guests(d, before)
+
+
+def empty_the_run_directory(d: Daemon, before: Guests) -> None:
+    d.kill()
+    shutil.rmtree(d.run_dir)
+    d.start()
+    time.sleep(3)
+    pid, _ = before["db"]
+    check(alive(pid), "the guest ended")
+    check(answers(address_of(d, "db")), "the guest does not answer any more")
+    (d.manifests / "db.yaml").unlink()
+    d.wait_gone("vm", "db")
+    wait_for("the VMM to end", lambda: not alive(pid), limit=30)
 
 
 def test_a_newer_database_is_refused_and_left_alone() -> None:
@@ -167,105 +313,38 @@ def test_a_newer_database_is_refused_and_left_alone() -> None:
 
 
 @for_testhost
-def test_records_lost_or_spoilt_under_a_running_daemon_are_written_again() -> None:
-    with daemon() as d:
-        before = start_guests(d, "web")
-        uid = uid_of(d, "web")
-        record = d.state / "vms" / uid / "vm.json"
-        network = d.state / "networks" / d.get("network", "default")["metadata"]["uid"] / "object.json"
-        original = record.read_bytes()
-        losses: dict[str, Callable[[pathlib.Path], object]] = {
-            "gone": lambda p: p.unlink(),
-            "cut": lambda p: os.truncate(p, p.stat().st_size // 2),
-            "garbage": lambda p: p.write_text("{\"format\": 1, \"uid\": 7}"),
-            "a link": lambda p: (p.unlink(), p.symlink_to("/etc/passwd")),
-            "writable by all": lambda p: p.chmod(0o666),
-        }
-        for name, lose in losses.items():
-            for path in (record, network):
-                lose(path)
-            d.stop()
-            d.start()
-            check_guests(d, before)
-            for path in (record, network):
-                wait_for(f"{path.name} that was {name} to be whole", lambda path=path: path.is_file() and not path.is_symlink()
-                         and path.stat().st_mode & 0o777 == 0o600 and uid[:0] in path.read_text() and path.stat().st_size > 100, limit=60)
-        check(len(record.read_bytes()) >= len(original) // 2, "the record written again says less than half of what it said")
-
-
-@for_testhost
-def test_an_emptied_run_directory_ends_no_guest() -> None:
-    with daemon() as d:
-        before = start_guests(d, "web")
-        d.kill()
-        shutil.rmtree(d.run_dir)
-        d.start()
-        time.sleep(3)
-        check(alive(before["web"][0]), "the guest ended")
-        check(answers(address_of(d, "web")), "the guest does not answer any more")
-        d.ctl("delete", "vm", "web", "--timeout=60s", check=False)
-        (d.manifests / "web.yaml").unlink()
-        d.wait_gone("vm", "web")
-        wait_for("the VMM to end", lambda: not alive(before["web"][0]), limit=30)
-
-
-@for_testhost
-def test_database_records_and_run_directory_lost_together() -> None:
-    """What is left are labels, disks and the manifests: each VM is taken over under the uid that its tap bears."""
-    with daemon() as d:
-        before = start_guests(d, "web", "db")
-        uids = {name: uid_of(d, name) for name in before}
-        network = d.get("network", "default")["metadata"]["uid"]
-        d.kill()
-        shutil.rmtree(d.state / "db")
-        for record in [*d.state.glob("vms/*/vm.json"), *d.state.glob("*/*/object.json")]:
-            record.unlink()
-        for exit_record in d.run_dir.glob("vm/*/exit.json"):
-            exit_record.unlink()
-        d.start()
-        for name, vmm in before.items():
-            wait_for(f"{name} to be declared again", lambda name=name: d.ctl("get", "vm", name, check=False).returncode == 0, limit=30)
-            check(uid_of(d, name) == uids[name], f"{name} was {uids[name]} and is {uid_of(d, name)}")
-        check(d.get("network", "default")["metadata"]["uid"] == network, "the network has another uid than its bridge")
-        check_guests(d, before)
-        # The image and the kernel have other uids now; what was made for the old ones can be made anew and goes, once adopt mode is over.
-        wait_for("gc to take what nobody names", lambda: d.ctl("gc", "--yes", check=False).returncode == 0, limit=30)
-
-
-@for_testhost
-def test_database_and_manifest_lost_the_vm_waits_for_a_person() -> None:
-    """Teardown from persisted names: the record alone is enough to delete everything."""
-    with daemon() as d:
-        before = start_guests(d, "web", "db")
-        d.kill()
-        shutil.rmtree(d.state / "db")
-        (d.manifests / "web.yaml").unlink()
-        d.start()
-        check_guests(d, before)
-        wait_for("web to wait", lambda: d.condition("manifestsource", "manifests", "PruneSuspended").get("status") == "True", limit=30)
-        time.sleep(2)
-        check_guests(d, before)
-        d.ctl("sources", "confirm")
-        d.wait_gone("vm", "web")
-        wait_for("the VMM to end", lambda: not alive(before["web"][0]), limit=30)
-        check_guests(d, {"db": before["db"]})
-
-
-@for_testhost
-def test_a_clock_that_is_set_back_ends_no_guest() -> None:
-    if not IN_TESTHOST:
-        raise Skip("setting the clock is for the test host (tests/testhost), not for this machine")
-    with daemon() as d:
-        before = start_guests(d, "web")
-        subprocess.run(["date", "-s", "@1600000000"], check=True, stdout=subprocess.DEVNULL)
-        time.sleep(2)
-        check_guests(d, before)
-        for how in (d.stop, d.kill):
+def test_restarts_with_a_hundred_vms_change_nothing_on_the_host() -> None:
+    """Their VMMs do nothing (tests/bench). Restarted in order, killed, and with its database lost, the daemon finds them as they are."""
+    names = [f"vm{index}" for index in range(100)]
+    with daemon(*NOOP_VMM) as d:
+        ready_for_vms(d)
+        started = time.monotonic()
+        d.write("fleet.yaml", "---\n".join(map(small_vm, names)))
+        wait_for("a hundred VMs", lambda: running_vms(d) == 100, limit=240, pause=0.5)
+        print(f"        a hundred VMs run after {time.monotonic() - started:.1f} s", flush=True)
+        wait_for("rest", lambda: quiet(d), limit=60)
+        before = vmms(d)
+        for what, how in (("stop", d.stop), ("kill", d.kill), ("loss of the database", d.kill)):
             how()
+            if what.startswith("loss"):
+                shutil.rmtree(d.state / "db")
+            started = time.monotonic()
             d.start()
-            check_guests(d, before)
-        d.kill()
-        shutil.rmtree(d.state / "db")
-        d.start()
-        check_guests(d, before)
-        check(vmm_of(d, "web") == before["web"], "the guest was started again")
+            wait_for(f"a hundred VMs after the {what}", lambda: running_vms(d) == 100, limit=60, pause=0.2)
+            wait_for(f"every VMM after the {what}", lambda: vmms(d) == before, limit=60, pause=0.5)
+            print(f"        a hundred found again {time.monotonic() - started:.1f} s after the {what}", flush=True)
+            check(quiet(d) and not mutations(d), f"the {what} changed the host: {mutations(d)}")
+        wait_for("adopt mode to end", lambda: not adopting(d), limit=60)
+        check(quiet(d) and not mutations(d), f"the end of adopt mode changed the host: {mutations(d)}")
+        check(vmms(d) == before, "other VMMs run than before")
+
+
+def running_vms(d: Daemon) -> int:
+    found = re.search(r'^banger_vms\{phase="Running"\} (\d+)$', d.raw("/metrics"), re.M)
+    return int(found.group(1)) if found else 0
+
+
+def vmms(d: Daemon) -> dict[str, Any]:
+    """name -> its VMM as the status tells of it."""
+    listed = json.loads(d.ctl("get", "vm", "-o", "json").stdout)["items"]
+    return {item["metadata"]["name"]: item.get("status", {}).get("vmm") for item in listed}
