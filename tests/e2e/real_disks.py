@@ -48,6 +48,17 @@ def root_disk(d: Daemon, vm: str) -> dict:
     return next(disk for disk in d.get("vm", vm)["status"]["disks"] if disk["name"] == "root")
 
 
+def check_shown(d: Daemon, vm: str) -> None:
+    """In get -o wide, describe and the metrics, as the status has it."""
+    disk = root_disk(d, vm)
+    used, size = disk["cowUsedPercent"], disk["cowSize"]
+    row = next(line for line in d.ctl("get", "vm", "-o", "wide").stdout.splitlines() if line.startswith(vm))
+    check(f"{used}% of {size}" in row, f"get -o wide does not show {used}% of {size}: {row}")
+    check(re.search(rf"cow used +{used} %", d.ctl("describe", "vm", vm).stdout) is not None, f"describe does not show {used} %")
+    sizes = [line for line in d.raw("/metrics").splitlines() if line.startswith("banger_root_disk_cow_size_bytes{") and f'"{vm}"' in line]
+    check(len(sizes) == 1 and float(sizes[0].split()[-1]) == int(size.removesuffix("Mi")) << 20, f"the metrics do not show {size}: {sizes}")
+
+
 def has_condition(d: Daemon, vm: str, type_: str) -> bool:
     return d.condition("vm", vm, type_).get("status") == "True"
 
@@ -98,6 +109,7 @@ def test_a_root_disk_that_fills_is_said_and_grown_or_only_said() -> None:
         print(f"        {first} % used after the boot; grown to {root_disk(d, 'grows')['cowSize']}: {fill_of(node_of(uid_of(d, 'grows')))}", flush=True)
         wait_for("the warning", lambda: has_condition(d, "full", "RootDiskFilling"), limit=30)
         check("RootDiskFilling" in d.ctl("events").stdout, "no event tells that a root disk fills")
+        check_shown(d, "full")
         check(root_disk(d, "full")["cowSize"] == "24Mi", "growth: never is not never")
         write_mib(d, "grows", "/root/more", 20)
         check(d.ssh("grows", "wc -c < /root/more; echo on > /root/on; cat /root/on").split() == [str(20 << 20), "on"], "the grown disk takes no writes")
