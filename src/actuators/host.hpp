@@ -32,6 +32,7 @@ struct LinkView {
   bool up = false;      // administratively
   std::int64_t mtu = 0;
   std::vector<std::string> addresses;  // IPv4, "10.1.2.1/24"
+  bool leaving = false;                // RemoveLink was applied to it, and it is about to go
   bool operator==(const LinkView&) const = default;
 };
 

@@ -2,6 +2,7 @@
 #include "actuators/local_inventory.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <map>
 #include <set>
@@ -17,6 +18,8 @@ namespace banger::actuators {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr std::chrono::seconds kTapsGo{5};
 
 // As the kernel shows paths: without symbolic links.
 Layout canonical(const Layout& layout) {
@@ -87,6 +90,7 @@ Result<InventoryFacts> read_inventory(const Layout& layout, const std::string& i
                                       vmm::Machines& machines) {
   InventoryFacts facts{.instance = instance, .layout = canonical(layout)};
   add_directories(facts);
+  net.settle(kTapsGo);  // what is about to go is no orphan
   BGR_TRY(facts.links, net.links());
   BGR_TRY(facts.nats, net.nat_tables());
   auto uids = uids_of_processes(layout);

@@ -116,7 +116,7 @@ struct MakeBridge {  // made, labelled, addressed, up; an address of ours that i
   std::optional<api::ObjectKey> of{};  // for the label: whose it is by name
   bool operator==(const MakeBridge&) const = default;
 };
-struct MakeTap {  // persistent tap, labelled, on the bridge, up
+struct MakeTap {  // persistent tap, labelled, on the bridge, up. Busy: the one of this name is about to go
   std::string vm_uid;
   std::string name;
   std::string bridge;
@@ -124,7 +124,9 @@ struct MakeTap {  // persistent tap, labelled, on the bridge, up
   std::optional<api::ObjectKey> of{};
   bool operator==(const MakeTap&) const = default;
 };
-struct RemoveLink {  // only if its label is owner_uid's
+// Only if its label is owner_uid's. A tap is noted, and gone a moment later (LinkView.leaving; its owner is hinted then): the
+// kernel is far quicker with many at a time. Unchanged: absent, or noted already. When it could not go, the next step says why.
+struct RemoveLink {
   std::string owner_uid;
   std::string name;
   bool operator==(const RemoveLink&) const = default;

@@ -16,6 +16,7 @@ namespace {
 constexpr std::chrono::milliseconds kWatchWait{500};
 constexpr std::chrono::milliseconds kStoreRetry{1'000};
 constexpr std::chrono::milliseconds kLongestNap{10'000};
+constexpr std::chrono::milliseconds kOwnWriteSettles{1'000};
 constexpr std::size_t kChangesAtOnce = 256;
 
 // A pass writes the status of its own object; everything else in an object is somebody's wish.
@@ -197,7 +198,8 @@ void Manager::handle(const store::Change& change) {
   core_->index.apply(change);
   if (reconcilers_.contains(key.kind)) {
     if (is_status_write(change)) {
-      core_->queue.add_unless_backing_off(key);
+      // The pass that wrote it has said when to look again. One more look for whatever else writes statuses, once it is quiet.
+      if (core_->queue.failures(key) == 0) core_->queue.add_after(key, kOwnWriteSettles);
     } else {
       core_->queue.add(key);
     }

@@ -119,14 +119,14 @@ class Bench:
                 self.at_rest(count)
             perf = self.perf(f"teardown-{count}-{i}")
             if compare or "converge" in self.given.names:
-                one["down"] = self.bangerd.tear_down(names)
+                one.update(self.bangerd.tear_down(names))
             self.end_perf(perf)
             ours.append(one)
             if script:
                 other = script.converge(few)
                 other["down"] = script.tear_down(few)
                 theirs.append({key: value * count / len(few) for key, value in other.items()})
-                self.say(f"  round {i + 1}", f"bangerd up {one['wall']:.2f} s, down {one['down']:.2f} s; script up {theirs[-1]['wall']:.2f} s, "
+                self.say(f"  round {i + 1}", f"bangerd up {one['wall']:.2f} s, down {one['down']:.2f} s ({one['guard']:.2f} s for the guard before); script up {theirs[-1]['wall']:.2f} s, "
                                              f"down {theirs[-1]['down']:.2f} s")
         if script:
             script.close()

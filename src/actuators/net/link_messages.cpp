@@ -154,6 +154,7 @@ std::optional<LinkRecord> decode_link(const nlmsghdr& header) {
   record.view.alias = attributes.text(IFLA_IFALIAS);
   record.view.mtu = attributes.u32(IFLA_MTU).value_or(0);
   record.master_index = static_cast<int>(attributes.u32(IFLA_MASTER).value_or(0));
+  record.group = attributes.u32(IFLA_GROUP).value_or(0);
   if (const auto* mac = attributes.at(IFLA_ADDRESS); mac != nullptr && nla_len(mac) == 6) {
     std::memcpy(record.mac.emplace().octets.data(), nla_data(mac), 6);
   }
@@ -239,6 +240,7 @@ Message change_link(int index, const LinkChange& change) {
   if (change.mtu) put_u32(out, IFLA_MTU, static_cast<std::uint32_t>(*change.mtu));
   if (change.alias) put_text(out, IFLA_IFALIAS, *change.alias);
   if (change.master_index) put_u32(out, IFLA_MASTER, static_cast<std::uint32_t>(*change.master_index));
+  if (change.group) put_u32(out, IFLA_GROUP, *change.group);
   if (change.plain_bridge) put_plain_bridge(out);
   return out;
 }
@@ -257,6 +259,12 @@ Message delete_link(int index) {
   ifinfomsg fixed{};
   fixed.ifi_index = index;
   return message(RTM_DELLINK, 0, fixed);
+}
+
+Message delete_group(std::uint32_t group) {
+  auto out = message(RTM_DELLINK, 0, ifinfomsg{});
+  put_u32(out, IFLA_GROUP, group);
+  return out;
 }
 
 Message add_address(int index, Cidr address) {

@@ -27,6 +27,7 @@ using Message = std::unique_ptr<nl_msg, FreeMessage>;
 struct LinkRecord {
   LinkView view;  // master and addresses are filled in by whoever has read the other objects
   int master_index = 0;
+  std::uint32_t group = 0;
   std::optional<Mac> mac;
   bool spanning_tree = false;       // of a bridge
   std::uint32_t forward_delay = 0;  // of a bridge, in clock ticks
@@ -68,6 +69,7 @@ struct LinkChange {  // what is absent stays as it is
   std::optional<std::string> alias;
   std::optional<std::int64_t> mtu;
   std::optional<int> master_index;
+  std::optional<std::uint32_t> group{};
   std::optional<Mac> mac;
   bool plain_bridge = false;  // spanning tree off, forward delay 0
   bool up = false;            // true: administratively up
@@ -77,6 +79,7 @@ Message create_bridge(const NewBridge& bridge);  // EEXIST when the name is take
 Message change_link(int index, const LinkChange& change);
 Message silence_ipv6(int index);  // no link-local address, hence no solicitations
 Message delete_link(int index);
+Message delete_group(std::uint32_t group);  // every link in it; ENODEV when there is none
 Message add_address(int index, Cidr address);
 Message delete_address(int index, Cidr address);
 

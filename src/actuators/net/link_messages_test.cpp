@@ -232,6 +232,8 @@ TEST_CASE("hints name the owner where it is known") {
   const auto ask = [&](Canned canned) { return filter.on_route_message(canned.message()); };
   CHECK_FALSE(ask(link(RTM_NEWLINK, 9, "bgrxxxxxxxxxx-0", "")));  // ours to be, or nobody's business
   CHECK(ask(link(RTM_NEWLINK, 9, "bgrxxxxxxxxxx-0", "banger:uid=" + uid)) == uid);
+  CHECK_FALSE(ask(link(RTM_NEWLINK, 9, "bgrxxxxxxxxxx-0", "banger:uid=" + uid)));  // nothing new
+  CHECK_FALSE(ask(link(RTM_NEWLINK, 9, "bgrxxxxxxxxxx-0", "", AF_BRIDGE)));
   CHECK(ask(link(RTM_DELLINK, 9, "bgrxxxxxxxxxx-0", "", AF_BRIDGE)) == uid);  // it left its bridge
   CHECK(ask(link(RTM_NEWLINK, 9, "bgrxxxxxxxxxx-0", "")) == uid);             // it lost its label
   CHECK(ask(link(RTM_DELLINK, 9, "bgrxxxxxxxxxx-0", "")) == "");
@@ -243,4 +245,9 @@ TEST_CASE("hints name the owner where it is known") {
   fixed.ifa_family = AF_INET;
   fixed.ifa_index = 12;
   CHECK(ask(Canned(RTM_DELADDR, fixed).put(IFA_LOCAL, {10, 0, 0, 1})) == uid);
+
+  filter = HintFilter([](int index) { return index == 20; });
+  CHECK_FALSE(ask(link(RTM_NEWLINK, 20, "bgryyyyyyyyyy-0", "banger:uid=" + uid)));  // we remove it
+  CHECK_FALSE(ask(link(RTM_DELLINK, 20, "bgryyyyyyyyyy-0", "", AF_BRIDGE)));
+  CHECK(ask(link(RTM_DELLINK, 20, "bgryyyyyyyyyy-0", "banger:uid=" + uid)) == uid);
 }

@@ -85,14 +85,14 @@ Result<std::vector<LinkView>> read_link_views(RouteSocket& socket) {
   return views_of(std::move(links), addresses);
 }
 
-Result<std::optional<LinkView>> read_link_view(RouteSocket& socket, std::string_view name) {
+Result<std::optional<LinkView>> read_link_view(RouteSocket& socket, const LinkNames& names, std::string_view name) {
   BGR_TRY(auto record, read_link(socket, name));
   if (!record) return std::optional<LinkView>{};
   BGR_TRY(const auto addresses, read_addresses(socket, static_cast<int>(record->view.index)));
   for (const auto& address : addresses) record->view.addresses.push_back(to_string(address));
   if (record->master_index != 0) {
-    BGR_TRY(const auto master, read_link(socket, record->master_index));
-    if (master) record->view.master = master->view.name;
+    BGR_TRY(const auto master, names.name_of(record->master_index));
+    if (master) record->view.master = *master;
   }
   return std::optional(std::move(record->view));
 }

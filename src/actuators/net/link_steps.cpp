@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <optional>
 #include <utility>
 
@@ -21,6 +22,7 @@ namespace {
 
 constexpr std::int64_t kLeastMtu = 68;  // RFC 791; the schema is stricter
 constexpr std::int64_t kMostMtu = 65535;
+constexpr std::chrono::seconds kTapsGo{5};  // before a bridge goes
 
 int index_of(const LinkRecord& link) { return static_cast<int>(link.view.index); }
 
@@ -148,15 +150,22 @@ Result<void> delete_by_index(RouteSocket& socket, const LinkRecord& link) {
   return {};
 }
 
-// Deletion by netlink would pull the tap from under a process that has it open; attaching tells whether there is one.
-Result<void> delete_tap(RouteSocket& socket, const LinkRecord& tap) {
+// Deletion by netlink would pull the tap from under a process that has it open; attaching tells whether there is one, and from
+// then on nobody else can.
+Result<Applied> doom(RouteSocket& socket, const LinkRecord& tap, const std::string& owner_uid, TapReaper& reaper) {
+  if (reaper.holds(index_of(tap))) return Applied::Unchanged;
+  if (auto error = reaper.take_error(index_of(tap))) return fail(*std::move(error));
   auto device = TapDevice::attach(tap.view.name);
-  if (!device && device.error().sys_errno == EINVAL) return delete_by_index(socket, tap);  // not a tap of our making
+  if (!device && device.error().sys_errno == EINVAL) {  // not a tap of our making
+    BGR_CHECK(delete_by_index(socket, tap));
+    return Applied::Changed;
+  }
   if (!device) return fail(device.error());
   // Had it been removed and made anew by another in between, the attachment would be to a foreign tap.
   BGR_TRY(const auto now, read_link(socket, tap.view.name));
-  if (now && now->view.index == tap.view.index) return device->abandon();
-  return {};
+  if (now && now->view.index == tap.view.index)
+    reaper.note({.index = index_of(tap), .name = tap.view.name, .owner_uid = owner_uid, .device = *std::move(device)});
+  return Applied::Changed;
 }
 
 }  // namespace
@@ -186,10 +195,12 @@ Result<Applied> make_bridge(RouteSocket& socket, const MakeBridge& step, const s
   return changed ? Applied::Changed : applied;
 }
 
-Result<Applied> make_tap(RouteSocket& socket, const MakeTap& step, const std::string& instance) {
+Result<Applied> make_tap(RouteSocket& socket, const MakeTap& step, const std::string& instance, const TapReaper& reaper) {
   BGR_CHECK(check_step(step.vm_uid, step.name, step.mtu));
   BGR_TRY(auto tap, read_link(socket, step.name));
   if (tap && (tap->view.kind != "tun" || !is_ours(*tap, step.vm_uid, instance))) return fail(name_conflict(tap->view));
+  if (tap && reaper.holds(index_of(*tap)))
+    return fail({ErrorCode::Busy, fmt::format("tap {} is being removed; it is made anew after that", step.name), 0});
   BGR_TRY(const auto bridge, bridge_for_taps(socket, step.bridge, instance));
   auto applied = Applied::Unchanged;
   if (!tap) {
@@ -204,13 +215,17 @@ Result<Applied> make_tap(RouteSocket& socket, const MakeTap& step, const std::st
   return repaired == Applied::Changed ? repaired : applied;
 }
 
-Result<Applied> remove_link(RouteSocket& socket, const RemoveLink& step, const std::string& instance) {
+Result<Applied> remove_link(RouteSocket& socket, const RemoveLink& step, const std::string& instance, TapReaper& reaper) {
   BGR_CHECK(check_step(step.owner_uid, step.name, kLeastMtu));
   BGR_TRY(const auto link, read_link(socket, step.name));
   if (!link) return Applied::Unchanged;
   if (!is_ours(*link, step.owner_uid, instance)) return fail(name_conflict(link->view));
-  if (link->view.kind == "bridge") BGR_CHECK(refuse_while_it_carries_taps(socket, *link));
-  BGR_CHECK(link->view.kind == "tun" ? delete_tap(socket, *link) : delete_by_index(socket, *link));
+  if (link->view.kind == "tun") return doom(socket, *link, step.owner_uid, reaper);
+  if (link->view.kind == "bridge") {
+    reaper.settle(kTapsGo);
+    BGR_CHECK(refuse_while_it_carries_taps(socket, *link));
+  }
+  BGR_CHECK(delete_by_index(socket, *link));
   return Applied::Changed;
 }
 

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "actuators/net/route_socket.hpp"
+#include "actuators/net/tap_reaper.hpp"
 #include "actuators/step.hpp"
 #include "base/result.hpp"
 
@@ -16,7 +17,9 @@ bool is_link_name(std::string_view name);
 
 // instance: of this daemon (names.hpp); what another one labelled is as foreign as what nobody did.
 Result<Applied> make_bridge(RouteSocket& socket, const MakeBridge& step, const std::string& instance);
-Result<Applied> make_tap(RouteSocket& socket, const MakeTap& step, const std::string& instance);
-Result<Applied> remove_link(RouteSocket& socket, const RemoveLink& step, const std::string& instance);
+// Busy: the tap of this name is about to go.
+Result<Applied> make_tap(RouteSocket& socket, const MakeTap& step, const std::string& instance, const TapReaper& reaper);
+// A tap is handed to the reaper: it goes soon. Once it is, Unchanged; when that failed, why, once.
+Result<Applied> remove_link(RouteSocket& socket, const RemoveLink& step, const std::string& instance, TapReaper& reaper);
 
 }  // namespace banger::actuators::net

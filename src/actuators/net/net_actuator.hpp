@@ -2,6 +2,7 @@
 // Bridges, taps, addresses and address translation of one network namespace, by netlink alone.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -34,7 +35,9 @@ class NetActuator {
   // A new tap lives only as long as our file descriptor until it bears its label: no crash leaves an unlabelled one. The bridge
   // must exist (NotFound) and bear a label of ours (Conflict).
   Result<Applied> apply(const MakeTap& step);
-  // Busy: a tap that a process has open, or a bridge that still carries taps of ours. Absent: Unchanged.
+  // A tap is noted, and goes within a few ms, with all that are noted meanwhile (tap_reaper.hpp); its view says so, and its
+  // owner's hint comes when it is gone. Unchanged: absent, or noted already. Busy: a tap that a process has open, or a bridge
+  // that still carries taps of ours.
   Result<Applied> apply(const RemoveLink& step);
   // Busy: the ruleset was changed by someone else between our look and our write.
   Result<Applied> apply(const WriteNat& step);
@@ -48,14 +51,18 @@ class NetActuator {
   std::vector<std::string>
   host_nameservers();  // IPv4, without loopback; systemd-resolved's upstreams where its stub is all there is
 
-  // Starts a thread that calls hint(uid) when a link or table labelled with uid changes, and hint("") when something changed
-  // whose owner it cannot tell (foreign links that come and go, lost events). Hints only wake: they may be late or too many.
-  // Once; stops in the destructor.
+  // Waits until every tap that was noted is gone or could not go; false: that took longer than limit.
+  bool settle(std::chrono::milliseconds limit);
+
+  // Starts a thread that calls hint(uid) when a link or table labelled with uid changes in what is observed of it, and hint("")
+  // when something changed whose owner it cannot tell (foreign links that come and go, lost events). Hints only wake: they may be
+  // late or too many. Once; stops in the destructor.
   Result<void> watch(std::function<void(const std::string& uid)> hint);
 
  private:
   struct State;
   [[nodiscard]] std::function<bool(const std::string& comment)> owned_by(const std::string& uid) const;
+  void judge(LinkView& view) const;  // whose it is, and whether it goes
   explicit NetActuator(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 };

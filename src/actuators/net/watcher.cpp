@@ -67,26 +67,34 @@ void drain(const UniqueFd& fd, std::vector<char>& buffer, Visit visit, Overflow 
 }  // namespace
 
 void HintFilter::learn(const std::vector<LinkRecord>& links, const std::vector<NatTable>& tables) {
-  for (const auto& link : links) links_[static_cast<int>(link.view.index)] = labelled_uid(link.view.alias);
+  for (const auto& link : links) links_[static_cast<int>(link.view.index)] = seen(link);
   for (const auto& table : tables) {
     if (auto uid = labelled_uid(table.comment); !uid.empty()) tables_[table.name] = std::move(uid);
   }
 }
 
+HintFilter::Seen HintFilter::seen(const LinkRecord& link) {
+  return {.uid = labelled_uid(link.view.alias), .view = link.view, .master_index = link.master_index};
+}
+
 std::optional<std::string> HintFilter::on_link(const LinkRecord& link, bool deleted) {
   const int index = static_cast<int>(link.view.index);
   const auto known = links_.find(index);
-  auto before = known == links_.end() ? std::string() : known->second;
-  if (link.family == AF_BRIDGE) {  // about a port of a bridge; such messages carry no alias
-    return before.empty() ? std::nullopt : std::optional(before);
+  auto before = known == links_.end() ? std::string() : known->second.uid;
+  if (link.family == AF_BRIDGE) {  // about a port of a bridge; such messages carry no alias, and many a state of no concern
+    const bool left = deleted && !before.empty() && !(leaving_ && leaving_(index));
+    return left ? std::optional(before) : std::nullopt;
   }
-  auto now = labelled_uid(link.view.alias);
+  auto next = seen(link);
+  auto now = next.uid;
   if (deleted) {
     if (known != links_.end()) links_.erase(known);
     return now.empty() ? before : now;
   }
   const bool is_new = known == links_.end();
-  links_[index] = now;
+  if (!is_new && known->second == next) return std::nullopt;
+  links_[index] = std::move(next);
+  if (leaving_ && leaving_(index)) return std::nullopt;
   if (!now.empty()) return now;
   if (!before.empty()) return before;  // it has lost its label
   // A foreign link has come: it may route what a network wants. Ours bear no label for the first instant of their lives.
@@ -98,7 +106,7 @@ std::optional<std::string> HintFilter::on_route_message(const nlmsghdr& header) 
   if (const auto link = decode_link(header)) return on_link(*link, header.nlmsg_type == RTM_DELLINK);
   if (const auto address = decode_address(header)) {
     const auto owner = links_.find(address->index);
-    return owner == links_.end() ? std::string() : owner->second;
+    return owner == links_.end() ? std::string() : owner->second.uid;
   }
   return std::nullopt;
 }
@@ -111,8 +119,8 @@ std::optional<std::string> HintFilter::on_nft_message(const nlmsghdr& header) {
   return owner == tables_.end() ? std::string() : owner->second;
 }
 
-Result<std::unique_ptr<Watcher>> Watcher::start(Hint hint, const Learn& learn) {
-  std::unique_ptr<Watcher> watcher(new Watcher);
+Result<std::unique_ptr<Watcher>> Watcher::start(Hint hint, const Learn& learn, HintFilter::Leaving leaving) {
+  std::unique_ptr<Watcher> watcher(new Watcher(std::move(leaving)));
   watcher->hint_ = std::move(hint);
   BGR_TRY(watcher->route_, subscribe(NETLINK_ROUTE, {RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR}));
   BGR_TRY(watcher->nft_, subscribe(NETLINK_NETFILTER, {NFNLGRP_NFTABLES}));

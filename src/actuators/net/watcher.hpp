@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "actuators/net/link_messages.hpp"
@@ -19,9 +20,13 @@
 
 namespace banger::actuators::net {
 
-// Remembers who owns which link index and table, because some events do not say. Pure; one thread at a time.
+// Remembers what every link was last seen to be and who owns which table: some events do not say, and most say nothing new (six
+// come of a tap that is put on a bridge, and each time some of the bridge). Pure; one thread at a time.
 class HintFilter {
  public:
+  using Leaving = std::function<bool(int index)>;
+  // leaving: about links that are being removed by ourselves only their end is news.
+  explicit HintFilter(Leaving leaving = {}) : leaving_(std::move(leaving)) {}
   void learn(const std::vector<LinkRecord>& links, const std::vector<NatTable>& tables);
 
   // The uid to look at, "" for anything, nothing for events that cannot matter to us.
@@ -30,7 +35,15 @@ class HintFilter {
 
  private:
   std::optional<std::string> on_link(const LinkRecord& link, bool deleted);
-  std::map<int, std::string> links_;           // index -> uid, "" when it is not ours
+  struct Seen {
+    std::string uid;  // empty: not ours
+    LinkView view;    // as far as events tell
+    int master_index = 0;
+    bool operator==(const Seen&) const = default;
+  };
+  static Seen seen(const LinkRecord& link);
+  Leaving leaving_;
+  std::map<int, Seen> links_;                  // by index
   std::map<std::string, std::string> tables_;  // name -> uid
 };
 
@@ -40,13 +53,13 @@ class Watcher {
   using Learn = std::function<Result<void>(HintFilter&)>;
 
   // Subscribes, then lets learn read what is there, then starts the thread.
-  static Result<std::unique_ptr<Watcher>> start(Hint hint, const Learn& learn);
+  static Result<std::unique_ptr<Watcher>> start(Hint hint, const Learn& learn, HintFilter::Leaving leaving = {});
   Watcher(const Watcher&) = delete;
   Watcher& operator=(const Watcher&) = delete;
   ~Watcher();
 
  private:
-  Watcher() = default;
+  explicit Watcher(HintFilter::Leaving leaving) : filter_(std::move(leaving)) {}
   void run();
   UniqueFd route_;
   UniqueFd nft_;

@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
@@ -64,6 +65,23 @@ TEST_CASE("changes to labelled links and tables bring their owner's uid") {
   const auto other = NftSocket::open().value();
   REQUIRE(other->remove(nat_step().table, [](const std::string&) { return true; }));
   CHECK(hints.wait_for(kNetworkUid));
+}
+
+TEST_CASE("a tap that is removed by a step brings one hint: when it is gone") {
+  if (skip_without_fresh_namespace()) return;
+  Hints hints;
+  const auto net = open_net();
+  REQUIRE(net->apply(bridge_step()));
+  REQUIRE(net->apply(tap_step()));
+  std::atomic<int> early = 0;
+  REQUIRE(net->watch([&](const std::string& uid) {
+    if (uid == kVmUid && net->link(tap_step().name).value()) ++early;
+    hints.add(uid);
+  }));
+  REQUIRE(net->apply(RemoveLink{.owner_uid = kVmUid, .name = tap_step().name}) == Applied::Changed);
+  CHECK(hints.wait_for(kVmUid));
+  CHECK(early == 0);
+  CHECK_FALSE(net->link(tap_step().name).value());
 }
 
 TEST_CASE("a flush of the whole ruleset is noticed") {

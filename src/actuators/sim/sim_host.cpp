@@ -11,8 +11,16 @@
 namespace banger::actuators::sim {
 
 Result<VmView> SimHost::observe_vm(const std::string& uid, std::size_t nic_count) {
-  const std::lock_guard lock(mutex_);
-  return view_of(uid, nic_count, true);
+  std::vector<std::string> hints;
+  VmView view;
+  {
+    const std::lock_guard lock(mutex_);
+    view = view_of(uid, nic_count, true);
+    reap_taps([&](const LinkView& tap) { return tap.owner == uid; });
+    hints.swap(hints_);
+  }
+  hint(hints);
+  return view;
 }
 
 Result<NetworkView> SimHost::observe_network(const NetworkQuery& query) {
@@ -110,6 +118,10 @@ Result<Applied> SimHost::apply(const Step& step) {
       if (auto error = take_fault(name, FaultPoint::AfterEffect)) result = fail(*std::move(error));
     }
     hints.swap(hints_);
+  }
+  if (crash) {
+    const std::lock_guard lock(mutex_);
+    forget_noted();
   }
   if (crash) throw SimCrash{name};
   hint(hints);

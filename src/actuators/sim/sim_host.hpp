@@ -47,6 +47,7 @@ class SimHost final : public Host {
   void add_host_kernel(HostKernel kernel);  // the newest so far
   void add_link(LinkView link);             // as it stands: foreign unless its alias is ours
   void remove_link(const std::string& name);
+  void hold_links(bool held);  // taps that are to go stay on their way until this is false again
   void add_route(RouteView route);
   void add_nat(NatView nat);
   void flush_nat();
@@ -202,6 +203,9 @@ class SimHost final : public Host {
   Result<Applied> run(const StartJob& step);
   Result<Applied> run(const ForgetJob& step);
 
+  void reap_taps(const std::function<bool(const LinkView&)>& which);
+  void drop_link(const std::string& name);
+  void forget_noted();
   Result<LinkView*> own_link(const std::string& name, const std::string& owner_uid);
   void finish(JobView& job);
   Result<std::string> outcome(const JobSpec& spec);
@@ -223,6 +227,8 @@ class SimHost final : public Host {
   std::function<void(const std::string&)> on_hint_;
   std::map<std::string, Vm> vms_;
   std::map<std::string, LinkView> links_;
+  std::map<std::string, Error> unreaped_;  // taps that could not go, and why, until it is said
+  bool hold_links_ = false;
   std::map<std::string, NatView> nats_;
   std::map<std::string, FileFacts> files_;
   std::set<std::string> directories_;          // of networks, images and kernels, by uid

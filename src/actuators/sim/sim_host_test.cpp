@@ -101,6 +101,37 @@ TEST_CASE_FIXTURE(Fixture, "nothing is torn down under a living VMM") {
   CHECK_FALSE(host.apply(RemoveLink{.owner_uid = kVm, .name = tap_name(kVm, 0)}).has_value());
 }
 
+TEST_CASE_FIXTURE(Fixture, "a tap goes a moment after the step that says so, by this daemon or not at all") {
+  launch();
+  must(KillVmm{kVm});
+  const RemoveLink remove{.owner_uid = kVm, .name = tap_name(kVm, 0)};
+  const MakeTap make{.vm_uid = kVm, .name = tap_name(kVm, 0), .bridge = "br"};
+  CHECK(must(remove) == Applied::Changed);
+  CHECK(must(remove) == Applied::Unchanged);
+  CHECK(host.apply(make).error().code == ErrorCode::Busy);
+  REQUIRE(view().links.size() == 1);  // a look; it is gone after that
+  CHECK(view().links.empty());
+  CHECK(must(make) == Applied::Changed);
+
+  CHECK(must(remove) == Applied::Changed);
+  host.restart_daemon();
+  for (int i = 0; i < 3; ++i) REQUIRE(view().links.size() == 1);
+  CHECK_FALSE(view().links.front().leaving);
+
+  const Error error{.code = ErrorCode::Unavailable, .message = "no memory", .sys_errno = 12};
+  host.fail_next("ReapTap", error, FaultPoint::BeforeEffect);
+  CHECK(must(remove) == Applied::Changed);
+  CHECK(view().links.front().leaving);
+  CHECK_FALSE(view().links.front().leaving);
+  CHECK(host.apply(remove).error() == error);
+  CHECK(must(remove) == Applied::Changed);
+  host.hold_links(true);
+  for (int i = 0; i < 3; ++i) CHECK(view().links.front().leaving);
+  host.hold_links(false);
+  CHECK(must(RemoveLink{.owner_uid = kNetwork, .name = "br"}) == Applied::Changed);  // a bridge waits for its taps
+  CHECK(host.links().empty());
+}
+
 TEST_CASE_FIXTURE(Fixture, "a held kill leaves the VMM until it is reaped") {
   launch();
   host.hold_kills(true);

@@ -22,6 +22,7 @@ DirectoryFacts SimHost::directory_of(const std::string& uid) const {
 
 Result<std::vector<HostObject>> SimHost::inventory() {
   const std::lock_guard lock(mutex_);
+  reap_taps([](const LinkView&) { return true; });  // it is read once those are gone
   InventoryFacts facts{.instance = instance_, .layout = layout_};
   for (const auto& [name, link] : links_) facts.links.push_back(link);
   for (const auto& [table, nat] : nats_) facts.nats.push_back(nat);

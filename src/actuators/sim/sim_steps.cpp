@@ -130,6 +130,7 @@ Result<Applied> SimHost::run(const MakeBridge& step) {
 
 Result<Applied> SimHost::run(const MakeTap& step) {
   BGR_TRY(LinkView * link, own_link(step.name, step.vm_uid));
+  if (link && link->leaving) return fail(busy(fmt::format("tap {} is being removed", step.name)));
   const auto bridge = links_.find(step.bridge);
   if (bridge == links_.end() || bridge->second.kind != "bridge")
     return fail(not_found(fmt::format("creating tap {}: there is no bridge {}", step.name, step.bridge)));
@@ -152,14 +153,47 @@ Result<Applied> SimHost::run(const MakeTap& step) {
 Result<Applied> SimHost::run(const RemoveLink& step) {
   BGR_TRY(LinkView * link, own_link(step.name, step.owner_uid));
   if (!link) return Applied::Unchanged;
-  if (link->kind == "tun" && populated(step.owner_uid))
-    return fail(internal("removing tap " + step.name + " under a living VMM: no plan may say this"));
-  for (auto& [name, other] : links_) {
-    if (other.master == step.name) other.master.clear();
+  if (link->kind != "tun") {
+    reap_taps([&](const LinkView& tap) { return tap.master == step.name; });  // it waits for them
+    drop_link(step.name);
+    return Applied::Changed;
   }
-  links_.erase(step.name);
-  hints_.push_back(step.owner_uid);
+  if (populated(step.owner_uid)) return fail(internal("removing tap " + step.name + " under a living VMM: no plan may say this"));
+  if (const auto failed = unreaped_.extract(step.name)) return fail(failed.mapped());
+  if (std::exchange(link->leaving, true)) return Applied::Unchanged;
   return Applied::Changed;
+}
+
+// What was noted becomes true, for once it was looked at; or it fails, and the next step says so.
+void SimHost::reap_taps(const std::function<bool(const LinkView&)>& which) {
+  if (hold_links_) return;
+  std::vector<std::string> names;
+  for (const auto& [name, link] : links_) {
+    if (link.leaving && which(link)) names.push_back(name);
+  }
+  for (const auto& name : names) {
+    if (auto error = take_fault("ReapTap", FaultPoint::BeforeEffect)) {
+      links_.at(name).leaving = false;
+      unreaped_.insert_or_assign(name, *std::move(error));
+      continue;
+    }
+    drop_link(name);
+  }
+}
+
+void SimHost::drop_link(const std::string& name) {
+  for (auto& [other_name, other] : links_) {
+    if (other.master == name) other.master.clear();
+  }
+  hints_.push_back(links_.at(name).owner);
+  links_.erase(name);
+  unreaped_.erase(name);
+}
+
+// The list goes with the daemon that kept it.
+void SimHost::forget_noted() {
+  for (auto& [name, link] : links_) link.leaving = false;
+  unreaped_.clear();
 }
 
 Result<Applied> SimHost::run(const WriteNat& step) {

@@ -38,8 +38,13 @@ void SimHost::remove_link(const std::string& name) {
       if (other.master == name) other.master.clear();
     }
     links_.erase(found);
+    unreaped_.erase(name);
   }
   hint({owner});
+}
+void SimHost::hold_links(bool held) {
+  const std::lock_guard lock(mutex_);
+  hold_links_ = held;
 }
 void SimHost::add_route(RouteView route) {
   const std::lock_guard lock(mutex_);
@@ -100,6 +105,7 @@ void SimHost::remove_strays(const std::string& vm_uid) {
 void SimHost::restart_daemon() {
   const std::lock_guard lock(mutex_);
   jobs_.clear();
+  forget_noted();
   on_hint_ = nullptr;
 }
 void SimHost::reboot_host() {
@@ -110,6 +116,7 @@ void SimHost::reboot_host() {
   nodes_.clear();
   loops_.clear();
   std::erase_if(links_, [](const auto& entry) { return !entry.second.owner.empty(); });
+  forget_noted();
   forwarding_ = false;
   for (auto& [uid, vm] : vms_) {
     vm.run_directory = vm.cgroup = vm.killed = false;

@@ -31,7 +31,7 @@ api::KernelObjectStatus process_of(const Situation& at, const char* desired) {
 }
 
 std::string link_detail(const actuators::LinkView& link) {
-  auto detail = std::string(link.up ? "up" : "down");
+  auto detail = std::string(link.leaving ? "being removed" : link.up ? "up" : "down");
   return link.master.empty() ? detail + ", on no bridge" : fmt::format("{}, on {}", detail, link.master);
 }
 

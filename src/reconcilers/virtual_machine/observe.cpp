@@ -120,9 +120,11 @@ Result<Observed> observe(Ports& ports, const actuators::Layout& layout, const ap
     observed.networks.emplace(nic.network, network_facts(pointer(network)));
   }
   // A listing costs as much as there are VMs; most passes can do without.
-  if (!vm.meta.deletion_time) observed.leases = leases_in_use(ports.objects, observed.host);
-  const bool enough = (observed.host.vmm.cgroup_populated && observed.host.sidecar) || holds_all(spec, vm.meta.uid, observed);
-  if (vm.meta.deletion_time || !enough) {
+  observed.leases = leases_in_use(ports.objects, observed.host);
+  const bool running = observed.host.vmm.cgroup_populated && observed.host.sidecar;
+  // One that is being deleted gives its addresses back when nothing of it is left, its directory last.
+  const bool enough = vm.meta.deletion_time ? observed.host.directory_exists : running || holds_all(spec, vm.meta.uid, observed);
+  if (!enough) {
     observed.leases.clear();
     BGR_CHECK(list_leases(ports, vm.meta.uid, !vm.meta.deletion_time, observed));
   }

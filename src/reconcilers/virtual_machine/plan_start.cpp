@@ -69,6 +69,16 @@ std::vector<std::string> disks_that_ran(const Situation& at) {
   return names;
 }
 
+// A tap of the launch before, or of an attempt that was undone, may still be on its way out.
+bool taps_stay(Plan& plan, const Situation& at) {
+  const auto leaving = [&](const auto& link) { return link.leaving && own_tap(at, link.name) != nullptr; };
+  const auto found = std::ranges::find_if(at.host.links, leaving);
+  if (found == at.host.links.end()) return true;
+  say_ready(plan, ConditionStatus::False, "Starting", fmt::format("waits until its old tap {} is gone", found->name));
+  plan.look_again = std::chrono::milliseconds(1000);  // its end wakes us earlier
+  return false;
+}
+
 // A disk that has run is never silently made anew.
 bool data_is_there(Plan& plan, const Situation& at) {
   const auto names = disks_that_ran(at);
@@ -337,6 +347,7 @@ Plan plan_start(const Situation& at) {
   }
   if (!plan_device(plan, at)) return plan;
   say_ready(plan, ConditionStatus::False, "Starting", "the VMM is being started");
+  if (!taps_stay(plan, at)) return plan;
   plan_initrd_and_taps(plan, at, *nics);
   // Launching needs the index that the kernel gives a tap.
   if (plan.steps.empty()) plan_launch(plan, at, next);

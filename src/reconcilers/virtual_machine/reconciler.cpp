@@ -23,6 +23,26 @@ std::optional<Error> gone_or(const Error& error) {
   return error.code == ErrorCode::NotFound ? std::nullopt : std::optional(error);
 }
 
+// What VMs look at of an image, a kernel or a network is as it was.
+template <class Facts>
+bool same_facts(const store::Change& change, Facts (*facts)(const api::Object*)) {
+  return change.previous && facts(&*change.previous) == facts(&change.object);
+}
+
+bool concerns_nobody(const store::Change& change) {
+  if (change.type != store::ChangeType::Modified) return false;
+  switch (api::kind_of(change.object)) {
+    case api::Kind::Image:
+      return same_facts(change, image_facts);
+    case api::Kind::Kernel:
+      return same_facts(change, kernel_facts);
+    case api::Kind::Network:
+      return same_facts(change, network_facts);
+    default:
+      return false;
+  }
+}
+
 bool is_on(const api::VirtualMachineSpec& spec, const std::string& network) {
   return std::ranges::any_of(spec.network_interfaces, [&](const auto& nic) { return nic.network == network; });
 }
@@ -61,6 +81,14 @@ bool goes_on(const Plan& plan, const AppliedSteps& applied) {
   return plan.operation != Operation::None && !recorded && !applied.error && !plan.error && plan.look_again == kAtOnce;
 }
 
+// A deletion that has just taken away what it could and waits a moment for the kernel: when its status says that it is being
+// deleted, that is enough. A tap that does not go is told by the next look, a second later.
+bool waits_for_taps(const api::Object& vm, const Plan& plan, const AppliedSteps& done, const actuators::VmView& host) {
+  return vm.meta.deletion_time && std::get<api::VirtualMachine>(vm.body).status.phase == "Deleting" && done.mutations > 0 &&
+         plan.steps.empty() && plan.events.empty() && !plan.error && plan.finalizer == FinalizerChange::Keep &&
+         std::ranges::any_of(host.links, &actuators::LinkView::leaving);
+}
+
 }  // namespace
 
 Outcome VirtualMachineReconciler::reconcile(const api::ObjectKey& key) {
@@ -86,6 +114,7 @@ Outcome VirtualMachineReconciler::reconcile(const api::ObjectKey& key) {
       last = std::move(next);
       continue;
     }
+    if (!applied.error && waits_for_taps(*stored, plan, done, observed->host)) return outcome_of({}, plan.look_again, done);
     const auto written = write_status(ports_.objects, *stored, next);
     const auto error = applied.error ? applied.error : plan.error;
     // The store may be on the full disk that the guest waits for: the guest must not wait for the store's backoff too.
@@ -97,6 +126,7 @@ Outcome VirtualMachineReconciler::reconcile(const api::ObjectKey& key) {
 
 std::vector<api::ObjectKey> VirtualMachineReconciler::affected_by(const store::Change& change) {
   const auto kind = api::kind_of(change.object);
+  if (concerns_nobody(change)) return {};
   std::string name = change.object.meta.name;
   if (kind == api::Kind::AddressLease) {
     if (change.type != store::ChangeType::Deleted) return {};

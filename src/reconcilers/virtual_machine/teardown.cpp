@@ -38,8 +38,12 @@ Look jobs(const Situation& at) {
 Look taps(const Situation& at) {
   Look look{.name = "its tap"};
   for (const auto& link : at.host.links) {
-    if (own_tap(at, link.name) != nullptr)
+    if (own_tap(at, link.name) == nullptr) continue;
+    if (link.leaving) {
+      look.stays = fmt::format("({}) is being removed", link.name);
+    } else {
       look.steps.push_back(step("Tap/" + link.name, actuators::RemoveLink{at.uid, link.name}));
+    }
   }
   return look;
 }
@@ -64,9 +68,10 @@ Look cow_loop(const Situation& at) {
           .name = fmt::format("{} over {}", loop->device, loop->backing)};
 }
 
-// Something of a launch is still there: what the guest wrote may not be on the disk yet.
+// Something of a launch is still there: what the guest wrote may not be on the disk yet. A tap that is on its way out was sent
+// there after a sync.
 bool may_have_written(const Situation& at) {
-  const auto tap = [&](const auto& link) { return own_tap(at, link.name) != nullptr; };
+  const auto tap = [&](const auto& link) { return !link.leaving && own_tap(at, link.name) != nullptr; };
   return !at.host.disks.empty() &&
          (at.host.run_directory_exists || at.host.vmm.cgroup_exists ||
           (own_node(at) != nullptr && own_node(at)->open_count == 0) || std::ranges::any_of(at.host.links, tap));

@@ -172,8 +172,9 @@ class RandomWorld : public World {
   }
 
   void fail_some_step() {
-    static const std::vector<std::string> kSteps{"ActivateRootDisk", "DeactivateRootDisk", "GrowRootCow",  "MakeTap",
-                                                 "RemoveLink",       "LaunchVmm",          "WriteSidecar", "RemoveVmDirectory"};
+    static const std::vector<std::string> kSteps{"ActivateRootDisk", "DeactivateRootDisk", "GrowRootCow",
+                                                 "MakeTap",          "RemoveLink",         "LaunchVmm",
+                                                 "WriteSidecar",     "RemoveVmDirectory",  "ReapTap"};
     const Error error{.code = ErrorCode::Unavailable, .message = "no space", .sys_errno = 28};
     host.fail_next(kSteps[below(kSteps.size())], error, below(2) == 0 ? FaultPoint::BeforeEffect : FaultPoint::AfterEffect,
                    1 + below(3));
