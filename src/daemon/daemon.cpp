@@ -41,6 +41,7 @@ namespace {
 
 constexpr std::chrono::milliseconds kEventFlush{10'000};
 constexpr std::chrono::milliseconds kOrphanLook{60'000};
+constexpr std::size_t kManifestWriters = 8;
 
 Result<std::string> documented(Result<controller::GarbageReport> report) {
   if (!report) return fail(std::move(report).error());
@@ -114,6 +115,7 @@ void tell_of_loss(controller::EventRecorder& events, store::Objects& objects, co
 
 intake::Options manifest_options(const Options& options, controller::AdoptMode& adopt_mode) {
   intake::Options out{.directory = options.manifests};
+  out.writers = kManifestWriters;
   out.removals_held = [&adopt_mode] { return adopt_mode.active(); };
   out.read_whole = [&adopt_mode] { (void)adopt_mode.leave("every manifest was read"); };
   return out;

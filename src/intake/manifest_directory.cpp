@@ -5,9 +5,11 @@
 #include <sys/eventfd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <utility>
 
+#include "intake/abreast.hpp"
 #include "intake/pass.hpp"
 
 namespace banger::intake {
@@ -116,29 +118,52 @@ Result<void> ManifestDirectory::load_source(Pass& pass) {
 Result<void> ManifestDirectory::write(Pass& pass) {
   // What others refer to comes first (the order of Kind).
   std::ranges::stable_sort(pass.writes, {}, [](const auto& write) { return api::key_of(write.plan.object); });
-  for (const auto& write : pass.writes) {
-    const auto key = api::key_of(write.plan.object);
-    const bool create = write.plan.action == ApplyAction::Create;
-    auto written = create ? objects_.create(write.plan.object) : objects_.update(write.plan.object);
-    if (!written) {
-      auto error = std::move(written).error().error;
-      if (is_store_trouble(error)) return fail(with_context(std::move(error), "applying " + write.file));
-      auto& row = pass.rows[write.file];
-      row.state = error.code == ErrorCode::Invalid ? "Invalid" : "Waiting";
-      row.message = fmt::format("{}: {}", write.file, error.message);
-      if (error.code != ErrorCode::Invalid) look_again_in(kRetrySoon);  // it changed since it was read
-      continue;
+  const auto kind_of = [](const PlannedWrite& write) { return api::kind_of(write.plan.object); };
+  for (auto begin = pass.writes.begin(); begin != pass.writes.end();) {
+    const auto end = std::find_if(begin, pass.writes.end(), [&](const auto& write) { return kind_of(write) != kind_of(*begin); });
+    const auto count = static_cast<std::size_t>(end - begin);
+    std::vector<std::optional<store::WriteResult<api::Object>>> written(count);
+    std::atomic<bool> trouble = false;
+    abreast(count, options_.writers, [&](std::size_t i) {
+      if (trouble) return;
+      const auto& plan = begin[static_cast<std::ptrdiff_t>(i)].plan;
+      written[i] = plan.action == ApplyAction::Create ? objects_.create(plan.object) : objects_.update(plan.object);
+      if (!*written[i] && is_store_trouble(written[i]->error().error)) trouble = true;
+    });
+    Result<void> done;
+    for (std::size_t i = 0; i < count; ++i) {
+      const auto& write = begin[static_cast<std::ptrdiff_t>(i)];
+      if (!written[i]) continue;  // not tried any more
+      if (!*written[i] && is_store_trouble(written[i]->error().error)) {
+        done = fail(with_context(written[i]->error().error, "applying " + write.file));
+      } else {
+        note_written(pass, write, *written[i]);
+      }
     }
-    const auto from = fmt::format("{} of source {}", write.file, options_.name);
-    if (create) {
-      events_.record(key, written->meta.uid, api::EventType::Normal, "Created", "declared by " + from);
-    } else if (write.taken_over) {
-      events_.record(key, written->meta.uid, api::EventType::Normal, "TakenOver",
-                     "was made through the API, now declared by " + from);
-    }
-    pass.live.insert_or_assign(key, *std::move(written));
+    if (!done) return done;
+    begin = end;
   }
   return {};
+}
+
+void ManifestDirectory::note_written(Pass& pass, const PlannedWrite& write, const store::WriteResult<api::Object>& written) {
+  const auto key = api::key_of(write.plan.object);
+  if (!written) {
+    const auto& error = written.error().error;
+    auto& row = pass.rows[write.file];
+    row.state = error.code == ErrorCode::Invalid ? "Invalid" : "Waiting";
+    row.message = fmt::format("{}: {}", write.file, error.message);
+    if (error.code != ErrorCode::Invalid) look_again_in(kRetrySoon);  // it changed since it was read
+    return;
+  }
+  const auto from = fmt::format("{} of source {}", write.file, options_.name);
+  if (write.plan.action == ApplyAction::Create) {
+    events_.record(key, written->meta.uid, api::EventType::Normal, "Created", "declared by " + from);
+  } else if (write.taken_over) {
+    events_.record(key, written->meta.uid, api::EventType::Normal, "TakenOver",
+                   "was made through the API, now declared by " + from);
+  }
+  pass.live.insert_or_assign(key, *written);
 }
 
 Result<void> ManifestDirectory::publish(Pass& pass) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <functional>
 #include <map>
 #include <memory>
@@ -10,6 +11,7 @@
 #include <set>
 #include <stop_token>
 #include <string>
+#include <vector>
 
 #include "api/event_sink.hpp"
 #include "base/clock.hpp"
@@ -21,10 +23,13 @@
 
 namespace banger::intake {
 
+struct PlannedWrite;
+
 struct Options {
   std::string directory;           // absolute
   std::string name = "manifests";  // of the ManifestSource object
   std::chrono::milliseconds rescan{10'000};
+  std::size_t writers = 1;  // threads that write what one scan has to write; more than one share the disk's waits
   SettleRules settle;
   // A declaration must be missing this long before its object goes, and removals that follow one another faster count as one:
   // programs replace files by removing and making them, and `rm -r` is not a row of single wishes.
@@ -68,15 +73,18 @@ class ManifestDirectory {
   void plan_file(Pass& pass, const std::string& name, const KnownFile& file);
   std::optional<std::string> rival(const Pass& pass, const std::string& file, const api::ObjectKey& key) const;
   Result<void> write(Pass& pass);
+  void note_written(Pass& pass, const PlannedWrite& write, const store::WriteResult<api::Object>& written);
   Result<void> prune(Pass& pass);
   bool was_read_whole(const Pass& pass) const;
   bool must_stay(const Pass& pass, const std::string& file) const;
   bool settled(const Pass& pass, const std::set<api::ObjectKey>& fresh);
   Result<void> remove(Pass& pass, const std::set<api::ObjectKey>& keys);
+  Result<void> remove_abreast(Pass& pass, const std::vector<api::ObjectKey>& keys);
   Result<void> publish(Pass& pass);
   bool may_accept_identity(const Pass& pass) const;
   void announce(const Pass& pass, const api::ManifestSourceStatus& next);
   void look_again_in(std::chrono::milliseconds delay);
+  void follow_confirmations(const std::stop_token& stop);
   void wait_for_change(const std::stop_token& stop, std::chrono::milliseconds longest, std::chrono::milliseconds pause);
 
   const Options options_;

@@ -8,6 +8,7 @@
 
 #include "api/builtins.hpp"
 #include "api/three_way.hpp"
+#include "intake/abreast.hpp"
 #include "intake/manifest_directory.hpp"
 #include "intake/pass.hpp"
 
@@ -87,7 +88,12 @@ bool ManifestDirectory::settled(const Pass& pass, const std::set<api::ObjectKey>
 }
 
 Result<void> ManifestDirectory::remove(Pass& pass, const std::set<api::ObjectKey>& keys) {
+  std::vector<api::ObjectKey> same_kind;
   for (const auto& key : keys | std::views::reverse) {  // what refers to others goes first
+    if (!same_kind.empty() && same_kind.back().kind != key.kind) {
+      BGR_CHECK(remove_abreast(pass, same_kind));
+      same_kind.clear();
+    }
     const auto uid = pass.live.at(key).meta.uid;
     if (api::is_builtin(key)) {
       BGR_CHECK(release(objects_, key));
@@ -97,18 +103,32 @@ Result<void> ManifestDirectory::remove(Pass& pass, const std::set<api::ObjectKey
       missing_since_.erase(key);
       continue;
     }
-    auto removed = objects_.remove(key, {.uid = uid});
-    if (removed) {
-      events_.record(key, uid, api::EventType::Normal, "Removed",
-                     fmt::format("no file of source {} declares it any more", options_.name));
-    } else if (auto error = std::move(removed).error().error;
-               error.code != ErrorCode::NotFound && error.code != ErrorCode::Conflict) {
-      return fail(with_context(std::move(error), "removing " + api::to_string(key)));
-    }
-    pass.live.erase(key);
-    missing_since_.erase(key);
+    same_kind.push_back(key);
   }
-  return {};
+  return remove_abreast(pass, same_kind);
+}
+
+// All of one kind, in no order.
+Result<void> ManifestDirectory::remove_abreast(Pass& pass, const std::vector<api::ObjectKey>& keys) {
+  std::vector<std::optional<Error>> errors(keys.size());
+  abreast(keys.size(), options_.writers, [&](std::size_t i) {
+    const auto uid = pass.live.at(keys[i]).meta.uid;
+    const auto removed = objects_.remove(keys[i], {.uid = uid});
+    if (removed) {
+      events_.record(keys[i], uid, api::EventType::Normal, "Removed",
+                     fmt::format("no file of source {} declares it any more", options_.name));
+    } else if (const auto& error = removed.error().error;
+               error.code != ErrorCode::NotFound && error.code != ErrorCode::Conflict) {
+      errors[i] = with_context(error, "removing " + api::to_string(keys[i]));
+    }
+  });
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    if (errors[i]) continue;
+    pass.live.erase(keys[i]);
+    missing_since_.erase(keys[i]);
+  }
+  const auto failed = std::ranges::find_if(errors, [](const auto& error) { return error.has_value(); });
+  return failed == errors.end() ? Result<void>{} : fail(**failed);
 }
 
 }  // namespace banger::intake

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstdint>
 #include <string>
+#include <thread>
 
 #include "base/log.hpp"
 #include "intake/manifest_directory.hpp"
@@ -20,6 +21,8 @@ using std::chrono::milliseconds;
 constexpr milliseconds kDebounce{5};          // between the first word of a change and the scan: more of it is on its way
 constexpr milliseconds kAfterWriting{100};    // between the word of a write under way and the scan
 constexpr milliseconds kAfterFailure{1'000};  // the store cannot answer
+constexpr milliseconds kLongWait{60'000};
+constexpr std::size_t kChangesAtOnce = 64;
 
 }  // namespace
 
@@ -28,8 +31,31 @@ void ManifestDirectory::poke() {
   [[maybe_unused]] const auto written = ::write(poke_.get(), &one, sizeof one);  // full: it is awake already
 }
 
+// Who confirms waits for what comes of it.
+void ManifestDirectory::follow_confirmations(const std::stop_token& stop) {
+  while (!stop.stop_requested()) {
+    auto& store = objects_.store();
+    const auto watch = store.watch({.kind = api::Kind::ManifestSource, .after = store.revision()});
+    if (!watch) return;  // a look now and then finds it too
+    const std::stop_callback wake(stop, [&] { (*watch)->wake(); });
+    const auto token = [](const api::Object& source) {
+      return std::get<api::ManifestSource>(source.body).spec.confirmed_prune_token;
+    };
+    while (!stop.stop_requested()) {
+      const auto changes = (*watch)->next(kChangesAtOnce, kLongWait);
+      if (!changes && changes.error().code != ErrorCode::Gone) return;
+      if (!changes) break;
+      for (const auto& change : *changes) {
+        if (change.previous && token(*change.previous) != token(change.object)) poke();
+      }
+    }
+    poke();
+  }
+}
+
 void ManifestDirectory::run(const std::stop_token& stop) {
   const std::stop_callback wake(stop, [this] { poke(); });
+  const std::jthread confirmations([this](const std::stop_token& end) { follow_confirmations(end); });
   if (auto watch = ChangeWatch::open()) {
     watch_.emplace(*std::move(watch));
   } else {

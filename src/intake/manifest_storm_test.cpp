@@ -96,6 +96,22 @@ TEST_CASE("inotify brings in what is written, moved here, put into new sub-direc
   CHECK(it.has("moved"));
 }
 
+TEST_CASE("a confirmation is acted on when it comes, not at the next look") {
+  Running it;
+  for (int i = 0; i < 40; ++i) write_text(it.root / fmt::format("{}.yaml", i), vm_yaml(fmt::format("vm{}", i)));
+  CHECK(it.eventually([&] { return it.state("39.yaml") == "Applied" && it.state("0.yaml") == "Applied"; }));
+  for (int i = 0; i < 40; ++i) fs::remove(it.root / fmt::format("{}.yaml", i));
+  const api::ObjectKey source{.kind = api::Kind::ManifestSource, .ns = "", .name = "manifests"};
+  const auto token = [&] { return std::get<api::ManifestSource>(it.store->get(source)->body).status.prune_token; };
+  CHECK(it.eventually([&] { return !token().empty(); }));
+  REQUIRE(it.objects.edit(source, [&](api::Object& object) -> Result<void> {
+    auto& body = std::get<api::ManifestSource>(object.body);
+    body.spec.confirmed_prune_token = body.status.prune_token;
+    return {};
+  }));
+  CHECK(it.eventually([&] { return !it.has("vm0") && !it.has("vm39"); }));
+}
+
 TEST_CASE("a directory that is not there yet is found when it comes") {
   Running it;
   fs::remove(it.root);
