@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // run() on a real directory: what inotify brings in, and a storm of people and programs writing at once.
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/mman.h>
 
 #include <algorithm>
