@@ -18,6 +18,7 @@
 #include "base/clock.hpp"
 #include "base/inet.hpp"
 #include "base/result.hpp"
+#include "base/shared.hpp"
 
 namespace banger::actuators {
 
@@ -211,7 +212,9 @@ struct KernelView {
 
 // All VMs and networks in one pass: each class of kernel object is read once, whatever the number of VMs.
 struct HostView {
-  std::map<std::string, VmView> vms;  // by uid: every uid for which anything of ours was found, and those asked for
+  // By uid: every uid for which anything of ours was found, and those asked for. A host may give out one and the same view as the
+  // time before where nothing has changed.
+  std::map<std::string, Shared<VmView>> vms;
   std::map<std::string, NetworkView> networks;
   bool operator==(const HostView&) const = default;
 };

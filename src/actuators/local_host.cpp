@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <mutex>
 #include <set>
+#include <unordered_map>
 #include <utility>
 #include <variant>
 
@@ -24,7 +25,9 @@
 #include "actuators/net/net_actuator.hpp"
 #include "actuators/record_files.hpp"
 #include "actuators/space.hpp"
+#include "actuators/vm_file_looks.hpp"
 #include "actuators/vm_files.hpp"
+#include "actuators/vm_views.hpp"
 #include "actuators/vmm/launch.hpp"
 #include "actuators/vmm/machines.hpp"
 #include "base/failpoint.hpp"
@@ -117,6 +120,8 @@ class LocalHost final : public Host {
         instance_(std::move(instance)),
         random_(random),
         boot_id_(read_boot_id()),
+        files_(layout_),
+        views_(boot_id_),
         net_(net::NetActuator::open(instance_)),
         machines_(std::move(machines), vmm::find_hierarchy(), [this](const std::string& uid) { hint_(uid); }),
         jobs_(runners_for(options), clock),
@@ -135,7 +140,7 @@ class LocalHost final : public Host {
   void on_hint(std::function<void(const std::string& uid)> callback) override;
 
  private:
-  Result<VmView> files_of(const std::string& uid) const;
+  std::unordered_map<std::string, std::vector<JobView>> jobs_by_owner();
   Result<NetFacts> net_facts() const;
   Result<net::NetActuator*> net() const;
   Result<Applied> remove(const std::filesystem::path& directory, const std::string& owner);
@@ -174,6 +179,9 @@ class LocalHost final : public Host {
   std::string instance_;
   Random& random_;
   std::string boot_id_;
+  VmFileLooks files_;
+  std::mutex looking_;
+  VmViews views_;
   HintLine hint_;
   Result<std::unique_ptr<net::NetActuator>> net_;
   vmm::Machines machines_;
@@ -187,24 +195,13 @@ Result<net::NetActuator*> LocalHost::net() const {
   return net_->get();
 }
 
-// What is on disk, and the jobs; links and the VMM are added by whoever has read them.
-Result<VmView> LocalHost::files_of(const std::string& uid) const {
-  VmView view;
-  view.uid = uid;
-  add_sidecar(view, layout_);
-  if (!view.sidecar && view.directory_exists) view.pinned_addresses = pinned_addresses(uid, layout_);
-  BGR_TRY(view.disks, block::observe_disks(layout_, uid));
-  view.initrd_config_hash = image::observe_initrd_hash(layout_, uid);
-  view.run_directory_exists = ::access(vm_run_dir(layout_, uid).c_str(), F_OK) == 0;
-  view.boot_id = boot_id_;
-  return view;
-}
-
 Result<VmView> LocalHost::observe_vm(const std::string& uid, std::size_t nic_count) {
   if (!is_uid(uid)) return fail(invalid(fmt::format("\"{}\" is not a uid", printable(uid))));
   if (nic_count > kMaxNics) return fail(invalid(fmt::format("{} network interfaces: expected at most {}", nic_count, kMaxNics)));
   BGR_TRY(auto* actuator, net());
-  BGR_TRY(auto view, files_of(uid));
+  BGR_TRY(const auto files, files_.look(uid));
+  auto view = view_of(uid, *files, boot_id_);
+  view.run_directory_exists = ::access(vm_run_dir(layout_, uid).c_str(), F_OK) == 0;
   BGR_TRY(auto root, block::observe_root_disk(layout_, uid));
   view.snapshot = std::move(root.snapshot);
   view.loops = std::move(root.loops);
@@ -252,42 +249,52 @@ Result<KernelView> LocalHost::observe_kernel(const KernelQuery& query) {
   return view;
 }
 
+std::unordered_map<std::string, std::vector<JobView>> LocalHost::jobs_by_owner() {
+  std::unordered_map<std::string, std::vector<JobView>> out;
+  for (auto& job : jobs_.observe_all()) out[job.key.owner_uid].push_back(std::move(job));
+  return out;
+}
+
 Result<HostView> LocalHost::observe_all(const std::vector<NetworkQuery>& networks) {
+  const std::lock_guard lock(looking_);
   BGR_TRY(const auto facts, net_facts());
   const auto directories = vm_directories(layout_);
   auto uids = directories;
   for (auto& uid : machines_.cgroup_uids()) uids.insert(std::move(uid));
-  BGR_TRY(auto roots, block::observe_root_disks(layout_, uids));
+  std::map<std::string, Shared<VmFiles>> files;
+  std::set<std::string> with_root_files;
+  for (const auto& uid : uids) {
+    BGR_TRY(auto look, files_.look(uid));
+    if (look->root_files) with_root_files.insert(uid);
+    files.emplace(uid, std::move(look));
+  }
+  BGR_TRY(const auto roots, block::observe_root_disks(layout_, uids, with_root_files));
   for (const auto& [uid, root] : roots) uids.insert(uid);
-  BGR_TRY(auto vmms, machines_.observe_all(uids));
+  BGR_TRY(auto machines, machines_.observe_all(uids));
+  auto links = links_by_vm(facts.links, uids);
+  auto jobs = jobs_by_owner();
   HostView out;
-  for (auto& [uid, vmm] : vmms) {
-    BGR_TRY(auto view, files_of(uid));
+  for (auto& [uid, machine] : machines) {
+    const auto root = roots.find(uid);
     // A group that nothing here knows is another daemon's.
-    if (!directories.contains(uid) && !view.run_directory_exists && !roots.contains(uid) &&
-        std::ranges::none_of(vmm.processes, &ProcessView::names_socket)) {
+    if (!directories.contains(uid) && !machine.run_directory_exists && root == roots.end() &&
+        std::ranges::none_of(machine.vmm->processes, &ProcessView::names_socket)) {
       continue;
     }
-    view.vmm = std::move(vmm);
-    if (const auto root = roots.find(uid); root != roots.end()) {
-      view.snapshot = std::move(root->second.snapshot);
-      view.loops = std::move(root->second.loops);
+    auto look = files.find(uid);
+    if (look == files.end()) {
+      BGR_TRY(auto late, files_.look(uid));
+      look = files.emplace(uid, std::move(late)).first;
     }
-    out.vms.emplace(uid, std::move(view));
+    VmParts parts{.files = look->second,
+                  .machine = std::move(machine),
+                  .root = root == roots.end() ? nullptr : &root->second,
+                  .links = std::move(links[uid]),
+                  .jobs = std::move(jobs[uid])};
+    out.vms.emplace(uid, views_.view_of(uid, std::move(parts)));
   }
-  std::map<std::string, std::string> owner_of_tap;
-  for (const auto& [uid, view] : out.vms) {
-    for (std::size_t i = 0; i < kMaxNics; ++i) owner_of_tap.emplace(tap_name(uid, i), uid);
-  }
-  for (const auto& link : facts.links) {
-    const auto by_name = owner_of_tap.find(link.name);
-    if (const auto by_label = out.vms.find(link.owner); by_label != out.vms.end()) by_label->second.links.push_back(link);
-    if (by_name != owner_of_tap.end() && link.owner != by_name->second) out.vms.at(by_name->second).links.push_back(link);
-  }
-  for (auto& job : jobs_.observe_all()) {
-    if (const auto owner = out.vms.find(job.key.owner_uid); owner != out.vms.end()) owner->second.jobs.push_back(std::move(job));
-  }
-  for (auto& [uid, view] : out.vms) std::ranges::sort(view.links, {}, &LinkView::name);
+  views_.keep_only(out.vms);
+  files_.keep_only(uids);
   for (const auto& query : networks) out.networks.emplace(query.uid, network_view(query, facts, layout_));
   return out;
 }

@@ -10,9 +10,13 @@
 #include <condition_variable>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <set>
+#include <utility>
+#include <vector>
 
 #include "actuators/block/device_mapper.hpp"
 #include "actuators/block/ext4_writer.hpp"
@@ -224,9 +228,66 @@ TEST_CASE("another daemon's VM on the same machine is none of ours, a new daemon
 
   // Its directory lost, the VM is still found by what the kernel shows.
   fs::remove_all(vm_dir(scene.options.layout, vm.uid));
-  CHECK(scene.host->observe_all({})->vms.at(vm.uid).vmm.vmm);
+  CHECK(scene.host->observe_all({})->vms.at(vm.uid)->vmm.vmm);
   scene.apply(KillVmm{vm.uid});
   CHECK(scene.hinted(vm.uid));
+}
+
+TEST_CASE("a VM of which nothing has changed is one and the same view, and each change makes it another") {
+  if (!in_own_network()) return;
+  Scene scene;
+  const Vm vm;
+  const auto network = fresh_uid();
+  const auto bridge = bridge_name(network);
+  const auto tap = tap_name(vm.uid, 0);
+  scene.apply(MakeVmDirectory{vm.uid, {}});
+  scene.apply(WriteSidecar{sidecar_of(vm.uid)});
+  scene.apply(MakeBridge{network, bridge, "10.9.4.1/24"});
+  scene.apply(MakeTap{vm.uid, tap, bridge});
+  scene.apply(launch_of(scene, vm.uid));
+  const auto look = [&] { return scene.host->observe_all({})->vms.at(vm.uid); };
+  const auto settled = [&] {
+    std::optional<Shared<VmView>> last;
+    REQUIRE(eventually([&] {
+      auto now = look();
+      const bool same = last && last->is(now);
+      last = std::move(now);
+      return same && (*last)->vmm.vmm;
+    }));
+    return *last;
+  };
+  auto seen = settled();
+  CHECK(look().is(seen));
+  CHECK(seen->links.size() == 1);
+
+  const std::vector<std::pair<std::string, std::function<void()>>> changes{
+      {"another record",
+       [&] {
+         auto record = sidecar_of(vm.uid);
+         record.generation = 4;
+         scene.apply(WriteSidecar{record});
+       }},
+      {"a disk", [&] { std::ofstream(data_disk_path(scene.options.layout, vm.uid, "data")) << "data"; }},
+      {"a job", [&] { scene.apply(StartJob{{vm.uid, "disk-new"}, MakeDataDisk{vm.uid, "new", mib(16)}}); }},
+      {"the tap gone", [&] { scene.apply(RemoveLink{vm.uid, tap}); }},
+      {"a new tap", [&] { scene.apply(MakeTap{vm.uid, tap, bridge}); }},
+      {"the VMM gone", [&] { scene.apply(KillVmm{vm.uid}); }},
+  };
+  for (const auto& [what, change] : changes) {
+    CAPTURE(what);
+    change();
+    CHECK(eventually([&] { return !(look() == seen); }));
+    CHECK(eventually([&] {
+      auto alone = scene.view(vm.uid);
+      alone.vmm.monitor = MonitorState::NotAsked;
+      alone.space = SpaceLevel::Plenty;
+      return look() == alone;
+    }));
+    if (what != "the VMM gone") seen = settled();
+  }
+  CHECK(eventually([&] { return !look()->vmm.cgroup_populated; }));
+  scene.apply(RemoveCgroup{vm.uid});
+  CHECK_FALSE(look()->vmm.cgroup_exists);
 }
 
 TEST_CASE("the inventory shows everything of a VM with its proofs, and to another daemon as not its own") {
@@ -364,8 +425,8 @@ TEST_CASE("a root disk that is a dm-snapshot carries a real QEMU, is barred whil
   CHECK(view.loops.size() == 2);
   const auto all = scene.host->observe_all({});
   REQUIRE(all);
-  CHECK(all->vms.at(vm.uid).snapshot == view.snapshot);
-  CHECK(all->vms.at(vm.uid).loops == view.loops);
+  CHECK(all->vms.at(vm.uid)->snapshot == view.snapshot);
+  CHECK(all->vms.at(vm.uid)->loops == view.loops);
   CHECK(scene.refusal(DeactivateRootDisk{vm.uid}) == ErrorCode::Busy);
   CHECK(scene.refusal(launch) == ErrorCode::Busy);
   CHECK(scene.apply(GrowRootCow{vm.uid, mib(32)}) == Applied::Changed);
@@ -377,7 +438,7 @@ TEST_CASE("a root disk that is a dm-snapshot carries a real QEMU, is barred whil
   CHECK(scene.refusal(RemoveVmDirectory{vm.uid}) == ErrorCode::Busy);
   // Its directory lost, the node is found by the file below it, and goes.
   fs::remove_all(vm_dir(layout, vm.uid));
-  CHECK(scene.host->observe_all({})->vms.at(vm.uid).snapshot->ours);
+  CHECK(scene.host->observe_all({})->vms.at(vm.uid)->snapshot->ours);
   for (const auto expected : {Applied::Changed, Applied::Unchanged}) {
     CHECK(scene.apply(DeactivateRootDisk{vm.uid}) == expected);
     scene.apply(RemoveCgroup{vm.uid});

@@ -95,9 +95,10 @@ Result<InventoryFacts> read_inventory(const Layout& layout, const std::string& i
   BGR_TRY(facts.nats, net.nat_tables());
   auto uids = uids_of_processes(layout);
   for (auto& uid : machines.cgroup_uids()) uids.insert(std::move(uid));
-  BGR_TRY(auto vmms, machines.observe_all(uids));
-  std::erase_if(vmms, [](const auto& entry) { return !entry.second.cgroup_exists && entry.second.processes.empty(); });
-  facts.vmms = std::move(vmms);
+  BGR_TRY(const auto vmms, machines.observe_all(uids, vmm::Strays::Everywhere));
+  for (const auto& [uid, look] : vmms) {
+    if (look.vmm->cgroup_exists || !look.vmm->processes.empty()) facts.vmms.emplace(uid, *look.vmm);
+  }
   add_loops(facts);
   add_nodes(facts);
   return facts;

@@ -118,10 +118,16 @@ std::string instance_id(const std::filesystem::path& state_dir) {
   return fmt::format("{:02x}{:02x}{:02x}{:02x}", digest[0], digest[1], digest[2], digest[3]);
 }
 
+// Read for every link at every look at the host: what else a label says is left aside.
 std::string owner_by_label(std::string_view text, std::string_view instance) {
-  auto label = parse_label(text);
-  if (!label || (!label->instance.empty() && label->instance != instance)) return {};
-  return std::move(label->uid);
+  if (!text.starts_with(kUidWord)) return {};
+  const auto uid = text.substr(kUidWord.size(), text.find(' ') - kUidWord.size());
+  if (!is_uid(uid)) return {};
+  for (auto at = text.find(' '); at != std::string_view::npos; at = text.find(' ', at + 1)) {
+    const auto word = text.substr(at + 1, text.find(' ', at + 1) - at - 1);
+    if (word.starts_with(kInstanceWord) && word.substr(kInstanceWord.size()) != instance) return {};
+  }
+  return std::string(uid);
 }
 
 std::string short_id(std::string_view uid) { return base32(leading_bits(uid), 10); }

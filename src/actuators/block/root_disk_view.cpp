@@ -187,13 +187,18 @@ Result<RootDiskView> observe_root_disk(const Layout& layout, const std::string& 
 }
 
 Result<std::map<std::string, RootDiskView>> observe_root_disks(const Layout& layout, const std::set<std::string>& vm_uids) {
+  return observe_root_disks(layout, vm_uids, vm_uids);
+}
+
+Result<std::map<std::string, RootDiskView>> observe_root_disks(const Layout& layout, const std::set<std::string>& vm_uids,
+                                                               const std::set<std::string>& with_files) {
   std::vector<std::string> nodes;
   if (dm::is_loaded()) {
     BGR_TRY(nodes, dm::list());
   }
   std::erase_if(nodes, [](const std::string& name) { return !uid_of_dm_name(name); });
   FilesById files;
-  for (const auto& uid : vm_uids) add_files(files, layout, uid);
+  for (const auto& uid : with_files) add_files(files, layout, uid);
   std::map<std::string, RootDiskView> out;
   if (nodes.empty() && files.empty()) return out;
   Observer observer(layout, std::move(files));
@@ -208,7 +213,7 @@ Result<std::map<std::string, RootDiskView>> observe_root_disks(const Layout& lay
     if (vm_uids.contains(uid) || uid_of_path(layout, view.snapshot->cow_file) == uid)
       out[uid].snapshot = std::move(view.snapshot);
   }
-  for (const auto& uid : vm_uids) {
+  for (const auto& uid : with_files) {
     if (out.contains(uid) || !has_cow(layout, uid)) continue;
     BGR_TRY(const auto node, find_root_node(uid));  // under another name
     if (!node) continue;

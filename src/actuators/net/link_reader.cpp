@@ -63,19 +63,23 @@ Result<std::vector<Cidr>> read_addresses(RouteSocket& socket, int index) {
 }
 
 std::vector<LinkView> views_of(std::vector<LinkRecord> links, const std::vector<AddressRecord>& addresses) {
-  std::map<int, LinkRecord*> by_index;
-  for (auto& link : links) by_index.emplace(static_cast<int>(link.view.index), &link);
+  const auto index_of = [](const LinkRecord& link) { return static_cast<int>(link.view.index); };
+  std::ranges::stable_sort(links, {}, index_of);
+  const auto duplicates = std::ranges::unique(links, {}, index_of);
+  links.erase(duplicates.begin(), duplicates.end());
+  const auto find = [&](int index) {
+    const auto found = std::ranges::lower_bound(links, index, {}, index_of);
+    return found != links.end() && index_of(*found) == index ? &*found : nullptr;
+  };
   for (const auto& address : addresses) {
-    const auto owner = by_index.find(address.index);
-    if (owner != by_index.end()) owner->second->view.addresses.push_back(to_string(address.address));
+    if (auto* owner = find(address.index)) owner->view.addresses.push_back(to_string(address.address));
   }
   for (auto& link : links) {
-    const auto master = by_index.find(link.master_index);
-    if (master != by_index.end()) link.view.master = master->second->view.name;
+    if (const auto* master = link.master_index == 0 ? nullptr : find(link.master_index)) link.view.master = master->view.name;
   }
   std::vector<LinkView> views;
   views.reserve(links.size());
-  for (auto& [index, link] : by_index) views.push_back(link->view);
+  for (auto& link : links) views.push_back(std::move(link.view));
   return views;
 }
 

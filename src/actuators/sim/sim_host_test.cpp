@@ -73,7 +73,7 @@ TEST_CASE_FIXTURE(Fixture, "a launched VMM shows as verified, in a populated cgr
   REQUIRE(seen.vmm.vmm);
   CHECK(seen.vmm.vmm->in_cgroup);
   CHECK(seen.vmm.monitor == MonitorState::Running);
-  CHECK(host.observe_all({})->vms.at(kVm).vmm.monitor == MonitorState::NotAsked);
+  CHECK(host.observe_all({})->vms.at(kVm)->vmm.monitor == MonitorState::NotAsked);
   CHECK(host.vmm_count(kVm) == 1);
 }
 

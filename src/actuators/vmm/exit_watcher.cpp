@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "actuators/vmm/exit_watcher.hpp"
 
+#include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
-
-#include "actuators/vmm/processes.hpp"
 
 namespace banger::actuators::vmm {
 
@@ -29,19 +27,13 @@ ExitWatcher::~ExitWatcher() {
   thread_.join();
 }
 
-void ExitWatcher::watch(const std::string& owner, std::int64_t pid, std::uint64_t start_time_ticks) {
+void ExitWatcher::watch(const std::string& owner, std::int64_t pid, const UniqueFd& pidfd) {
   {
     const std::lock_guard lock(mutex_);
     if (known_.contains({pid, owner})) return;
   }
-  UniqueFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, static_cast<pid_t>(pid), 0)));
-  // Looked at after the open: what has this pid and start time now is what the descriptor stands for.
-  const auto process = read_process(pid);
-  if (!pidfd.valid() || !process || process->start_time_ticks != start_time_ticks) {
-    on_end_(owner);
-    return;
-  }
-  add(owner, pid, std::move(pidfd));
+  UniqueFd own(::fcntl(pidfd.get(), F_DUPFD_CLOEXEC, 0));
+  if (own.valid()) add(owner, pid, std::move(own));
 }
 
 void ExitWatcher::watch_child(const std::string& owner, std::int64_t pid, UniqueFd pidfd) { add(owner, pid, std::move(pidfd)); }

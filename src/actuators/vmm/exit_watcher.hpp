@@ -24,9 +24,9 @@ class ExitWatcher {
   ExitWatcher(const ExitWatcher&) = delete;
   ExitWatcher& operator=(const ExitWatcher&) = delete;
 
-  // Watches the process unless it is watched already. start_time_ticks says which process of that pid is meant; one that is gone
-  // already makes on_end be called soon.
-  void watch(const std::string& owner, std::int64_t pid, std::uint64_t start_time_ticks);
+  // Watches the process that pidfd stands for unless it is watched already; pidfd stays the caller's. One that has ended already
+  // makes on_end be called soon.
+  void watch(const std::string& owner, std::int64_t pid, const UniqueFd& pidfd);
   void watch_child(const std::string& owner, std::int64_t pid, UniqueFd pidfd);  // just started by us
 
  private:

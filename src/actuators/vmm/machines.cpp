@@ -2,13 +2,17 @@
 #include "actuators/vmm/machines.hpp"
 
 #include <fmt/format.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <filesystem>
+#include <iterator>
 #include <system_error>
+#include <unordered_set>
+#include <utility>
 
 #include "actuators/vmm/exit_record.hpp"
 #include "actuators/vmm/launch.hpp"
@@ -55,7 +59,7 @@ Machines::Machines(MachinesOptions options, Result<Hierarchy> hierarchy, std::fu
   } else {
     no_cgroups_ = std::move(hierarchy).error();
   }
-  (void)host_tsc_khz();  // measured now rather than in somebody's first start
+  measuring_ = std::jthread([] { (void)host_tsc_khz(); });  // 50 ms, in nobody's start
 }
 
 Result<Applied> Machines::apply(const LaunchVmm& step) {
@@ -133,11 +137,7 @@ std::vector<std::string> Machines::cgroup_uids() const { return cgroups_ ? cgrou
 
 VmmView Machines::observe(const std::string& uid, Monitor monitor) {
   auto view = begin_view(uid);
-  std::vector<Process> group;
-  for (const auto pid : view.cgroup_exists ? cgroups_->pids(uid) : std::vector<std::int64_t>{}) {
-    if (auto process = read_process(pid)) group.push_back(*std::move(process));
-  }
-  add_group(view, uid, group, configured_qemu());
+  if (view.cgroup_exists) add_group(view, uid, members(uid), configured_qemu());
   if (!view.vmm) {
     // Only where no VMM is where it belongs is one looked for elsewhere: that costs a look at every process.
     if (const auto found = table_.naming(short_id(uid))) {
@@ -145,6 +145,7 @@ VmmView Machines::observe(const std::string& uid, Monitor monitor) {
     }
   }
   add_exit(view, uid);
+  verified_.forget_unless(uid, view);
   if (monitor == Monitor::Ask && view.vmm) {
     auto answer = ask_monitor(view.socket);
     view.monitor = answer.state;
@@ -153,33 +154,72 @@ VmmView Machines::observe(const std::string& uid, Monitor monitor) {
   return view;
 }
 
-Result<std::map<std::string, VmmView>> Machines::observe_all(const std::set<std::string>& uids) {
-  BGR_TRY(const auto found, find_processes("/qmp.sock"));
-  std::map<std::int64_t, const Process*> by_pid;
-  for (const auto& process : found) by_pid.emplace(process.pid, &process);
-  std::map<std::string, VmmView> out;
-  std::set<std::int64_t> placed;
-  const auto qemu = configured_qemu();
+Result<std::map<std::string, Look>> Machines::observe_all(const std::set<std::string>& uids, Strays strays) {
+  const std::lock_guard lock(looking_);
+  const auto qemu = look_at_qemu();
+  verified_.drop_ended();
+  std::map<std::string, Look> out;
   for (const auto& uid : uids) {
-    auto view = begin_view(uid);
-    std::vector<Process> group;
-    for (const auto pid : view.cgroup_exists ? cgroups_->pids(uid) : std::vector<std::int64_t>{}) {
-      placed.insert(pid);
-      if (const auto known = by_pid.find(pid); known != by_pid.end()) {
-        group.push_back(*known->second);
-      } else if (auto process = read_process(pid)) {
-        group.push_back(*std::move(process));
-      }
-    }
-    add_group(view, uid, group, qemu);
-    out.emplace(uid, std::move(view));
+    const auto run_directory = file_state(vm_run_dir(options_.layout, uid));
+    const auto known = verified_.find(uid);
+    const bool holds = known && known->run_directory == run_directory;
+    out.emplace_hint(out.end(), uid, Look{holds ? known->view : read_group(uid, run_directory, qemu), run_directory.exists});
   }
-  for (const auto& process : found) {
-    if (placed.contains(process.pid)) continue;
-    for (auto& [uid, view] : out) add_stray(view, process);
-  }
-  for (auto& [uid, view] : out) add_exit(view, uid);
+  BGR_CHECK(add_strays(out, strays));
   return out;
+}
+
+// What is in a verified group is not asked.
+Result<void> Machines::add_strays(std::map<std::string, Look>& looks, Strays strays) {
+  std::unordered_set<std::int64_t> placed;
+  std::vector<Shared<VmmView>*> wanted;
+  for (auto& [uid, look] : looks) {
+    for (const auto& process : look.vmm->processes) placed.insert(process.pid);
+    if (strays == Strays::Everywhere || !look.vmm->vmm) wanted.push_back(&look.vmm);
+  }
+  if (wanted.empty()) return {};
+  BGR_TRY(const auto found, find_processes("/qmp.sock", "/proc", [&](std::int64_t pid) { return placed.contains(pid); }));
+  for (const auto& process : found) {
+    for (auto* view : wanted) {
+      if (!names_path(process.arguments, (*view)->socket)) continue;
+      auto next = **view;
+      add_stray(next, process);
+      *view = std::move(next);
+    }
+  }
+  return {};
+}
+
+// Reads everything. A group whose VMM is verified is remembered, unless its run directory is about to change or tells of an end.
+Shared<VmmView> Machines::read_group(const std::string& uid, const FileState& run_directory, const std::string& qemu) {
+  const auto now = file_clock();
+  auto view = begin_view(uid);
+  auto group = view.cgroup_exists ? members(uid) : std::vector<Member>{};
+  add_group(view, uid, group, qemu);
+  add_exit(view, uid);
+  const bool rests = view.vmm && !view.exit && run_directory.rested(now);
+  const Shared<VmmView> shared(std::move(view));
+  std::vector<UniqueFd> pidfds;
+  if (rests) std::ranges::transform(group, std::back_inserter(pidfds), [](Member& each) { return std::move(each.pidfd); });
+  verified_.remember(uid, {.view = shared, .run_directory = run_directory}, std::move(pidfds));
+  return shared;
+}
+
+std::vector<Machines::Member> Machines::members(const std::string& uid) const {
+  std::vector<Member> out;
+  for (const auto pid : cgroups_->pids(uid)) {
+    UniqueFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, static_cast<pid_t>(pid), 0)));
+    if (auto process = read_process(pid)) out.push_back({*std::move(process), std::move(pidfd)});
+  }
+  return out;
+}
+
+std::string Machines::look_at_qemu() {
+  auto path = configured_qemu();
+  const auto state = path.empty() ? FileState{} : file_state(path);
+  if (!(state == qemu_)) verified_.forget_all();
+  qemu_ = state;
+  return path;
 }
 
 VmmView Machines::begin_view(const std::string& uid) const {
@@ -200,14 +240,14 @@ std::string Machines::configured_qemu() const {
 
 // The VMM is verified when it is in the group, names the socket, and runs the program that is configured, or the one that its
 // shim was told to run (the configuration may have changed since).
-void Machines::add_group(VmmView& view, const std::string& uid, const std::vector<Process>& group, const std::string& qemu) {
+void Machines::add_group(VmmView& view, const std::string& uid, const std::vector<Member>& group, const std::string& qemu) {
   std::set<std::string> programs{qemu};
-  for (const auto& process : group) {
+  for (const auto& [process, pidfd] : group) {
     if (!is_shim(process)) continue;
     if (auto program = program_of_shim(process); !program.empty() && program != qemu) programs.insert(canonical(program));
-    watcher_.watch(uid, process.pid, process.start_time_ticks);
+    watcher_.watch(uid, process.pid, pidfd);
   }
-  for (const auto& process : group) {
+  for (const auto& [process, pidfd] : group) {
     view.processes.push_back(view_of(process, view.socket, true));
     const auto& last = view.processes.back();
     if (view.vmm || last.is_shim || !last.names_socket || !programs.contains(std::string(executable_path(process.exe)))) continue;

@@ -114,7 +114,7 @@ TEST_CASE("a real guest boots, is adopted, answers, and goes with its group") {
   first.reset();  // the daemon goes, the guest stays
   auto second = host.daemon();
   CHECK(second->observe(group.uid, Monitor::Ask) == view);
-  CHECK(second->observe_all({group.uid})->at(group.uid).vmm == view.vmm);
+  CHECK(second->observe_all({group.uid})->at(group.uid).vmm->vmm == view.vmm);
 
   ::kill(static_cast<pid_t>(view.vmm->pid), SIGKILL);  // behind the daemon's back
   CHECK(test::eventually([&] { return host.hints > 0; }));

@@ -3,8 +3,11 @@
 
 #include <doctest/doctest.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -249,11 +252,83 @@ TEST_CASE("a process outside the group that names the socket is shown and is not
     CHECK(view.processes[0].names_socket);
     CHECK_FALSE(view.processes[0].in_cgroup);
     CHECK_FALSE(view.vmm);
-    CHECK(all->at(group.uid) == view);
+    CHECK(all->at(group.uid).vmm == view);
     REQUIRE_FALSE(cleared);  // nothing is taken from under it
     CHECK(cleared.error().code == ErrorCode::Busy);
     CHECK(host.machines->apply(ClearRunDirectory{group.uid}) == Applied::Changed);
   });
+}
+
+TEST_CASE("a verified VMM that lives is not read again; its end, its successor and an exit record are noticed at the next look") {
+  on_each_hierarchy([](Scratch& host, test::Group& group) {
+    auto& uid = group.uid;
+    const auto look = [&] { return host.machines->observe_all({uid})->at(uid); };
+    const auto is_known = [&] {
+      const auto one = look();
+      return one.vmm->vmm && look().vmm.is(one.vmm);
+    };
+    REQUIRE(host.machines->apply(host.step(uid)) == Applied::Changed);
+    REQUIRE(test::eventually(is_known));
+    const auto known = look();
+    CHECK(known.run_directory_exists);
+    CHECK(*known.vmm == host.machines->observe(uid, Monitor::Leave));
+    CHECK(look().vmm.is(known.vmm));  // that a pass has looked too changes nothing
+
+    std::ofstream(exit_record_path(host.layout, uid)) << "{}";
+    CHECK(look().vmm->exit);
+    std::filesystem::remove(exit_record_path(host.layout, uid));
+    CHECK_FALSE(look().vmm->exit);
+    REQUIRE(test::eventually(is_known));
+
+    const auto shim = std::ranges::find(known.vmm->processes, true, &ProcessView::is_shim)->pid;
+    ::kill(static_cast<pid_t>(shim), SIGSTOP);  // the VMM's end alone has to show
+    const auto pidfd = UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, static_cast<pid_t>(known.vmm->vmm->pid), 0)));
+    ::kill(static_cast<pid_t>(known.vmm->vmm->pid), SIGKILL);
+    pollfd ended{pidfd.get(), POLLIN, 0};
+    REQUIRE(::poll(&ended, 1, 20'000) == 1);
+    CHECK_FALSE(look().vmm->vmm);
+    REQUIRE(host.machines->apply(KillVmm{uid}) == Applied::Changed);
+    REQUIRE(test::eventually([&] { return !host.machines->observe(uid, Monitor::Leave).cgroup_populated; }));
+    CHECK_FALSE(look().vmm->cgroup_populated);
+    CHECK(look().vmm->exit->reason == "Killed");
+
+    REQUIRE(host.machines->apply(host.step(uid)) == Applied::Changed);
+    REQUIRE(test::eventually(is_known));
+    CHECK(look().vmm->vmm->pid != known.vmm->vmm->pid);
+    REQUIRE(host.machines->apply(KillVmm{uid}) == Applied::Changed);
+    REQUIRE(test::eventually([&] { return !look().vmm->cgroup_populated; }));
+    CHECK(host.machines->apply(RemoveCgroup{uid}) == Applied::Changed);
+    CHECK(host.machines->apply(ClearRunDirectory{uid}) == Applied::Changed);
+    CHECK_FALSE(look().vmm->cgroup_exists);
+    CHECK_FALSE(look().run_directory_exists);
+  });
+}
+
+TEST_CASE("a shim that ends under its living VMM, and another program under the VMM's name, are noticed") {
+  const auto hierarchies = test::usable_hierarchies();
+  if (hierarchies.empty()) return;
+  Scratch host(hierarchies.front());
+  test::Group group(hierarchies.front());
+  const auto look = [&] { return host.machines->observe_all({group.uid})->at(group.uid).vmm; };
+  host.vmm = host.directory.path / "vmm";
+  std::filesystem::copy_file(BANGER_TEST_VMM, host.vmm);
+  host.restart();
+  REQUIRE(host.machines->apply(host.step(group.uid)) == Applied::Changed);
+  REQUIRE(test::eventually([&] {
+    const auto one = look();
+    return one->vmm && look().is(one);
+  }));
+  REQUIRE(look()->processes.size() == 2);
+  std::filesystem::rename(host.vmm, host.directory.path / "old");
+  std::filesystem::copy_file(BANGER_TEST_VMM, host.vmm);
+  CHECK_FALSE(look()->vmm);  // runs what is no more the program of that name
+  std::filesystem::rename(host.directory.path / "old", host.vmm);
+  REQUIRE(look()->vmm);
+
+  const auto shim = std::ranges::find(look()->processes, true, &ProcessView::is_shim)->pid;
+  ::kill(static_cast<pid_t>(shim), SIGKILL);
+  CHECK(test::eventually([&] { return look()->processes.size() == 1; }));
+  CHECK(host.machines->apply(KillVmm{group.uid}));
 }
 
 TEST_CASE("many VMs are observed in one pass, and it is said how long that takes") {
@@ -272,7 +347,7 @@ TEST_CASE("many VMs are observed in one pass, and it is said how long that takes
   const auto started = std::chrono::steady_clock::now();
   const auto complete = [&] {
     const auto all = host.machines->observe_all(uids);
-    return all && std::ranges::all_of(*all, [](const auto& entry) { return entry.second.vmm.has_value(); });
+    return all && std::ranges::all_of(*all, [](const auto& entry) { return entry.second.vmm->vmm.has_value(); });
   };
   REQUIRE(test::eventually(complete));
   auto best = std::chrono::steady_clock::duration::max();

@@ -120,14 +120,14 @@ std::optional<Process> read_process(std::int64_t pid, const std::filesystem::pat
 }
 
 Result<void> for_each_cmdline(const std::filesystem::path& proc,
-                              const std::function<void(std::int64_t pid, std::string_view cmdline)>& visit) {
+                              const std::function<void(std::int64_t pid, std::string_view cmdline)>& visit, const SkipPid& skip) {
   const std::unique_ptr<DIR, CloseDir> dir(::opendir(proc.c_str()));
   if (!dir) return fail(errno_error(fmt::format("reading {}", proc.native()), errno));
   std::string cmdline;
   std::string name;
   while (const dirent* entry = ::readdir(dir.get())) {
     std::int64_t pid = 0;
-    if (!parse_number(std::string_view(entry->d_name), pid)) continue;
+    if (!parse_number(std::string_view(entry->d_name), pid) || (skip && skip(pid))) continue;
     name.assign(entry->d_name).append("/cmdline");
     read_into(::dirfd(dir.get()), name.c_str(), cmdline);
     if (!cmdline.empty()) visit(pid, cmdline);
@@ -135,14 +135,15 @@ Result<void> for_each_cmdline(const std::filesystem::path& proc,
   return {};
 }
 
-Result<std::vector<Process>> find_processes(std::string_view text, const std::filesystem::path& proc) {
+Result<std::vector<Process>> find_processes(std::string_view text, const std::filesystem::path& proc, const SkipPid& skip) {
   std::vector<Process> out;
-  BGR_CHECK(for_each_cmdline(proc, [&](std::int64_t pid, std::string_view cmdline) {
+  const auto visit = [&](std::int64_t pid, std::string_view cmdline) {
     if (cmdline.find(text) == std::string_view::npos) return;
     const UniqueFd directory(::open((proc / std::to_string(pid)).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
     if (!directory.valid()) return;
     if (auto process = read_at(directory.get(), pid, cmdline)) out.push_back(*std::move(process));
-  }));
+  };
+  BGR_CHECK(for_each_cmdline(proc, visit, skip));
   return out;
 }
 

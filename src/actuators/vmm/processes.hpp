@@ -46,12 +46,16 @@ struct Process {
 // One process; nothing if it is gone, a zombie, or a kernel thread.
 std::optional<Process> read_process(std::int64_t pid, const std::filesystem::path& proc = "/proc");
 
-// Calls visit with the pid and command line (arguments end in NUL) of every process that has one.
+using SkipPid = std::function<bool(std::int64_t pid)>;
+
+// Calls visit with the pid and command line (arguments end in NUL) of every process that has one and is not skipped.
 Result<void> for_each_cmdline(const std::filesystem::path& proc,
-                              const std::function<void(std::int64_t pid, std::string_view cmdline)>& visit);
+                              const std::function<void(std::int64_t pid, std::string_view cmdline)>& visit,
+                              const SkipPid& skip = {});
 
 // Every process whose command line holds the text somewhere: what pgrep -f shows. Reads each command line once, the rest only of
 // what matches.
-Result<std::vector<Process>> find_processes(std::string_view text, const std::filesystem::path& proc = "/proc");
+Result<std::vector<Process>> find_processes(std::string_view text, const std::filesystem::path& proc = "/proc",
+                                            const SkipPid& skip = {});
 
 }  // namespace banger::actuators::vmm

@@ -88,6 +88,10 @@ api::ObjectKey lease_key(const std::string& network, const std::string& address)
   return {.kind = api::Kind::AddressLease, .ns = "", .name = network + "." + address};
 }
 
+api::ObjectKey lease_key_of(const actuators::NicRecord& nic) {
+  return lease_key(nic.network, nic.address.substr(0, nic.address.find('/')));
+}
+
 const NetworkFacts& network_named(const Context& context, const std::string& name) {
   static const NetworkFacts kNone;
   const auto found = context.networks.find(name);
@@ -98,7 +102,7 @@ std::vector<api::AddressLeaseSpec> leases_in_use(store::Objects& objects, const 
   std::vector<api::AddressLeaseSpec> leases;
   if (!host.sidecar) return leases;
   for (const auto& nic : host.sidecar->nics) {
-    const auto lease = objects.store().get(lease_key(nic.network, nic.address.substr(0, nic.address.find('/'))));
+    const auto lease = objects.store().get(lease_key_of(nic));
     if (lease) leases.push_back(std::get<api::AddressLease>(lease->body).spec);
   }
   return leases;

@@ -20,6 +20,8 @@ NetworkFacts network_facts(const api::Object* network);
 
 api::ObjectKey lease_key(const std::string& network, const std::string& address);
 
+api::ObjectKey lease_key_of(const actuators::NicRecord& nic);
+
 // The leases of the sidecar's interfaces that exist.
 std::vector<api::AddressLeaseSpec> leases_in_use(store::Objects& objects, const actuators::VmView& host);
 

@@ -2,7 +2,6 @@
 #include "reconcilers/virtual_machine/reconciler.hpp"
 
 #include <algorithm>
-#include <map>
 #include <optional>
 
 #include "reconcilers/virtual_machine/carry_out.hpp"
@@ -45,29 +44,6 @@ bool concerns_nobody(const store::Change& change) {
 
 bool is_on(const api::VirtualMachineSpec& spec, const std::string& network) {
   return std::ranges::any_of(spec.network_interfaces, [&](const auto& nic) { return nic.network == network; });
-}
-
-// Whether a guest answers is no part of a resync's view; passes look after that by themselves.
-bool is_drift(const Plan& plan) {
-  const bool acts = std::ranges::any_of(plan.steps, [](const PlannedStep& each) {
-    const auto* job = std::get_if<actuators::StartJob>(&each.step);
-    const bool probe = job != nullptr && job->key.name == "probe";
-    return !probe && !std::holds_alternative<actuators::ForgetJob>(each.step);
-  });
-  return acts || !plan.claims.empty() || !plan.releases.empty() || plan.finalizer != FinalizerChange::Keep;
-}
-
-template <class Facts>
-std::map<std::string, Facts> facts_by_name(store::Objects& objects, api::Kind kind, Facts (*facts)(const api::Object*)) {
-  std::map<std::string, Facts> all;
-  for (const auto& object : list_all(objects, kind)) all.emplace(object.meta.name, facts(&object));
-  return all;
-}
-
-template <class Facts>
-Facts facts_of(const std::map<std::string, Facts>& all, const std::string& name) {
-  const auto found = all.find(name);
-  return found == all.end() ? Facts{} : found->second;
 }
 
 // Looks of one pass: a start or an end makes progress look by look, and each status that is written is synced to disk.
@@ -149,23 +125,7 @@ std::vector<api::ObjectKey> VirtualMachineReconciler::affected_by(const store::C
 }
 
 std::vector<api::ObjectKey> VirtualMachineReconciler::drifted(const actuators::HostView& host) {
-  const auto images = facts_by_name<ImageFacts>(ports_.objects, api::Kind::Image, image_facts);
-  const auto kernels = facts_by_name<KernelFacts>(ports_.objects, api::Kind::Kernel, kernel_facts);
-  Context context;
-  context.now = ports_.clock.wall();
-  context.layout = layout_;
-  context.networks = facts_by_name<NetworkFacts>(ports_.objects, api::Kind::Network, network_facts);
-  std::vector<api::ObjectKey> keys;
-  for (const auto& vm : list_all(ports_.objects, api::Kind::VirtualMachine)) {
-    const auto slice = host.vms.find(vm.meta.uid);
-    const auto absent = actuators::VmView{.uid = vm.meta.uid};
-    const auto& seen = slice == host.vms.end() ? absent : slice->second;
-    context.image = facts_of(images, spec_of(vm).image);
-    context.kernel = facts_of(kernels, spec_of(vm).kernel);
-    context.leases = leases_in_use(ports_.objects, seen);
-    if (is_drift(plan_for(vm, context, seen))) keys.push_back(api::key_of(vm));
-  }
-  return keys;
+  return drift_.find(ports_.objects, host, ports_.clock.wall());
 }
 
 }  // namespace banger::reconcilers::virtual_machine

@@ -3,12 +3,13 @@
 
 #include "actuators/names.hpp"
 #include "reconcilers/reconciler.hpp"
+#include "reconcilers/virtual_machine/drift.hpp"
 
 namespace banger::reconcilers::virtual_machine {
 
 class VirtualMachineReconciler final : public Reconciler {
  public:
-  VirtualMachineReconciler(Ports ports, actuators::Layout layout) : ports_(ports), layout_(std::move(layout)) {}
+  VirtualMachineReconciler(Ports ports, actuators::Layout layout) : ports_(ports), layout_(std::move(layout)), drift_(layout_) {}
 
   api::Kind kind() const override { return api::Kind::VirtualMachine; }
 
@@ -22,6 +23,7 @@ class VirtualMachineReconciler final : public Reconciler {
  private:
   Ports ports_;
   const actuators::Layout layout_;
+  Drift drift_;
 };
 
 }  // namespace banger::reconcilers::virtual_machine

@@ -524,6 +524,15 @@ TEST_CASE_FIXTURE(World, "a resync names the VMs that drifted, and no others") {
   CHECK(drifted().empty());
   host.exit_vmm(uid, {.reason = "Killed", .signal = 9, .message = ""});
   CHECK(drifted() == std::vector{vm_key("a")});
+  CHECK(drifted() == std::vector{vm_key("a")});  // until it is mended
+  settle();
+  CHECK(drifted().empty());
+  remove(api::key_of(list_all(objects, api::Kind::AddressLease).front()));
+  CHECK(drifted().size() == 1);
+  settle();
+  CHECK(drifted().empty());
+  edit_vm([](api::VirtualMachineSpec& spec, api::ObjectMeta&) { spec.power_state = api::PowerState::Stopped; }, "a");
+  CHECK(drifted() == std::vector{vm_key("a")});
 }
 
 TEST_CASE_FIXTURE(World, "changes of what a VM refers to wake it, others do not") {

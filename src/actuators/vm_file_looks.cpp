@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "actuators/vm_file_looks.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "actuators/block/disks.hpp"
+#include "actuators/image/vm_initrd.hpp"
+#include "actuators/record_files.hpp"
+#include "actuators/vm_files.hpp"
+
+namespace banger::actuators {
+namespace {
+
+using DiskStates = std::map<std::string, FileState>;
+
+bool are_as_before(const DiskStates& disks) {
+  return std::ranges::all_of(disks, [](const auto& disk) { return file_state(disk.first) == disk.second; });
+}
+
+DiskStates states_of_disks(const std::vector<DiskView>& disks) {
+  DiskStates out;
+  for (const auto& disk : disks) out.emplace(disk.path, file_state(disk.path));
+  return out;
+}
+
+bool all_rested(const DiskStates& disks, std::int64_t now) {
+  return std::ranges::all_of(disks, [now](const auto& disk) { return disk.second.rested(now); });
+}
+
+}  // namespace
+
+// One and the same value for what is equal.
+VmFileLooks::ReadingPtr VmFileLooks::with_files(const Reading& reading, const Shared<VmFiles>& files) {
+  auto out = std::make_shared<Reading>(reading);
+  out->files = files;
+  return out;
+}
+
+bool VmFileLooks::States::rested(std::int64_t now) const {
+  return directory.rested(now) && sidecar.rested(now) && initrd.rested(now);
+}
+
+VmFileLooks::Paths VmFileLooks::paths_of(const std::string& uid) const {
+  return {.directory = vm_dir(layout_, uid), .sidecar = sidecar_path(layout_, uid), .initrd = vm_initrd_path(layout_, uid)};
+}
+
+VmFileLooks::States VmFileLooks::states_of(const Paths& paths) {
+  States out{.directory = file_state(paths.directory), .sidecar = {}, .initrd = {}};
+  if (!out.directory.exists) return out;
+  out.sidecar = file_state(paths.sidecar);
+  out.initrd = file_state(paths.initrd);
+  return out;
+}
+
+Result<Shared<VmFiles>> VmFileLooks::look(const std::string& uid) {
+  ReadingPtr last;
+  {
+    const std::lock_guard lock(mutex_);
+    if (const auto known = readings_.find(uid); known != readings_.end()) last = known->second;
+  }
+  const auto now = clock_();
+  const auto fresh_paths = last ? std::nullopt : std::optional(paths_of(uid));
+  const auto states = states_of(last ? last->paths : *fresh_paths);
+  ReadingPtr next = last;
+  if (!last || !last->rested || !(last->states == states)) {
+    BGR_TRY(next, read(uid, last ? last->paths : *fresh_paths, states, now));
+    if (last && next->files == last->files) next = with_files(*next, last->files);
+  } else if (!last->disks_rested || !are_as_before(last->disks)) {
+    BGR_TRY(next, read_disks(uid, *last, now));
+  }
+  if (next != last) {
+    const std::lock_guard lock(mutex_);
+    readings_[uid] = next;
+  }
+  return next->files;
+}
+
+Result<VmFileLooks::ReadingPtr> VmFileLooks::read(const std::string& uid, Paths paths, const States& states,
+                                                  std::int64_t now) const {
+  VmView view{.uid = uid};
+  add_sidecar(view, layout_);
+  VmFiles files{.directory_exists = view.directory_exists,
+                .sidecar = std::move(view.sidecar),
+                .sidecar_error = std::move(view.sidecar_error)};
+  if (!files.sidecar && files.directory_exists) files.pinned_addresses = pinned_addresses(uid, layout_);
+  files.initrd_config_hash = image::observe_initrd_hash(layout_, uid);
+  files.root_files = file_state(root_base_path(layout_, uid)).exists || file_state(root_cow_path(layout_, uid)).exists;
+  // Without a record known_hosts is read, whose state is not looked at.
+  const bool rested = states.rested(now) && files.sidecar.has_value();
+  const Reading without_disks{
+      .paths = std::move(paths), .states = states, .rested = rested, .disks = {}, .files = std::move(files)};
+  return read_disks(uid, without_disks, now);
+}
+
+// The states are taken first: what changes while the disks are read shows at the next look.
+Result<VmFileLooks::ReadingPtr> VmFileLooks::read_disks(const std::string& uid, const Reading& before, std::int64_t now) const {
+  auto next = std::make_shared<Reading>(before);
+  next->disks = states_of_disks(before.files->disks);
+  BGR_TRY(auto disks, block::observe_disks(layout_, uid));
+  const bool same = disks == before.files->disks;
+  next->disks_rested = same && all_rested(next->disks, now);
+  if (!same) {
+    auto files = *before.files;
+    files.disks = std::move(disks);
+    next->files = std::move(files);
+  }
+  return next;
+}
+
+void VmFileLooks::keep_only(const std::set<std::string>& uids) {
+  const std::lock_guard lock(mutex_);
+  std::erase_if(readings_, [&](const auto& reading) { return !uids.contains(reading.first); });
+}
+
+}  // namespace banger::actuators

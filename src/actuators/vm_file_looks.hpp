@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the directories of VMs hold, read anew only where it may have changed.
+//
+// Each look asks the kernel for the state of the VM's directory, of vm.json, of the initrd and of each disk. Where owner, rights,
+// inode, size and times are those of the last reading, and had rested by then (file_state.hpp), what was read then holds; any
+// difference reads again. A file that came or went shows in the times of the directory.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "actuators/host.hpp"
+#include "actuators/names.hpp"
+#include "base/file_state.hpp"
+#include "base/result.hpp"
+#include "base/shared.hpp"
+
+namespace banger::actuators {
+
+struct VmFiles {
+  bool directory_exists = false;
+  std::optional<Sidecar> sidecar;
+  std::string sidecar_error;
+  std::vector<std::string> pinned_addresses;  // as in VmView
+  std::vector<DiskView> disks;
+  std::optional<std::string> initrd_config_hash;
+  bool root_files = false;  // root.base or root.cow is there
+  bool operator==(const VmFiles&) const = default;
+};
+
+class VmFileLooks {
+ public:
+  using FileClock = std::function<std::int64_t()>;
+  explicit VmFileLooks(Layout layout, FileClock clock = file_clock) : layout_(std::move(layout)), clock_(std::move(clock)) {}
+
+  // The same one as before where nothing has changed. Thread-safe.
+  Result<Shared<VmFiles>> look(const std::string& uid);
+  void keep_only(const std::set<std::string>& uids);
+
+ private:
+  struct Paths {
+    std::string directory;
+    std::string sidecar;
+    std::string initrd;
+  };
+  struct States {
+    FileState directory;
+    FileState sidecar;
+    FileState initrd;
+    bool operator==(const States&) const = default;
+    [[nodiscard]] bool rested(std::int64_t now) const;
+  };
+  struct Reading {
+    Paths paths;
+    States states;
+    bool rested = false;
+    std::map<std::string, FileState> disks;  // by path
+    bool disks_rested = false;
+    Shared<VmFiles> files;
+  };
+  using ReadingPtr = std::shared_ptr<const Reading>;
+
+  [[nodiscard]] Paths paths_of(const std::string& uid) const;
+  static States states_of(const Paths& paths);
+  static ReadingPtr with_files(const Reading& reading, const Shared<VmFiles>& files);
+  [[nodiscard]] Result<ReadingPtr> read(const std::string& uid, Paths paths, const States& states, std::int64_t now) const;
+  [[nodiscard]] Result<ReadingPtr> read_disks(const std::string& uid, const Reading& before, std::int64_t now) const;
+
+  const Layout layout_;
+  const FileClock clock_;
+  std::mutex mutex_;
+  std::map<std::string, ReadingPtr> readings_;
+};
+
+}  // namespace banger::actuators

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "actuators/vm_views.hpp"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "actuators/names.hpp"
+
+namespace banger::actuators {
+namespace {
+
+bool are_as_seen(const std::vector<const LinkView*>& links, const std::vector<LinkView>& seen) {
+  return std::ranges::equal(links, seen, [](const LinkView* now, const LinkView& before) { return *now == before; });
+}
+
+bool is_as_seen(const block::RootDiskView* root, const VmView& seen) {
+  if (root == nullptr) return !seen.snapshot && seen.loops.empty();
+  return root->snapshot == seen.snapshot && root->loops == seen.loops;
+}
+
+constexpr std::string_view kTap = "bgr";
+constexpr std::size_t kShortId = 10;
+
+// "bgr<short id>-<n>" → the short id.
+std::optional<std::string> short_id_of_tap(const std::string& name) {
+  if (!name.starts_with(kTap) || !is_our_link_name(name)) return std::nullopt;
+  return name.substr(kTap.size(), kShortId);
+}
+
+}  // namespace
+
+VmView view_of(const std::string& uid, const VmFiles& files, const std::string& boot_id) {
+  VmView view{.uid = uid,
+              .directory_exists = files.directory_exists,
+              .sidecar = files.sidecar,
+              .sidecar_error = files.sidecar_error,
+              .pinned_addresses = files.pinned_addresses,
+              .disks = files.disks};
+  view.initrd_config_hash = files.initrd_config_hash;
+  view.boot_id = boot_id;
+  return view;
+}
+
+Shared<VmView> VmViews::view_of(const std::string& uid, VmParts parts) {
+  const auto before = given_.find(uid);
+  if (before != given_.end()) {
+    const auto& [files, vmm, view] = before->second;
+    if (files.is(parts.files) && vmm.is(parts.machine.vmm) && view->run_directory_exists == parts.machine.run_directory_exists &&
+        are_as_seen(parts.links, view->links) && is_as_seen(parts.root, *view) && view->jobs == parts.jobs) {
+      return view;
+    }
+  }
+  auto view = actuators::view_of(uid, *parts.files, boot_id_);
+  view.vmm = *parts.machine.vmm;
+  view.run_directory_exists = parts.machine.run_directory_exists;
+  if (parts.root != nullptr) {
+    view.snapshot = parts.root->snapshot;
+    view.loops = parts.root->loops;
+  }
+  view.links.reserve(parts.links.size());
+  for (const auto* link : parts.links) view.links.push_back(*link);
+  view.jobs = std::move(parts.jobs);
+  Given given{.files = std::move(parts.files), .vmm = std::move(parts.machine.vmm), .view = std::move(view)};
+  return given_.insert_or_assign(uid, std::move(given)).first->second.view;
+}
+
+void VmViews::keep_only(const std::map<std::string, Shared<VmView>>& views) {
+  std::erase_if(given_, [&](const auto& given) { return !views.contains(given.first); });
+}
+
+std::unordered_map<std::string, std::vector<const LinkView*>> links_by_vm(const std::vector<LinkView>& links,
+                                                                          const std::set<std::string>& uids) {
+  std::unordered_map<std::string, std::string> by_short_id;
+  by_short_id.reserve(uids.size());
+  for (const auto& uid : uids) by_short_id.emplace(short_id(uid), uid);
+  std::unordered_map<std::string, std::vector<const LinkView*>> out;
+  for (const auto& link : links) {
+    const bool labelled = uids.contains(link.owner);
+    if (labelled) out[link.owner].push_back(&link);
+    const auto id = short_id_of_tap(link.name);
+    const auto by_name = id ? by_short_id.find(*id) : by_short_id.end();
+    if (by_name != by_short_id.end() && by_name->second != link.owner) out[by_name->second].push_back(&link);
+  }
+  for (auto& [uid, own] : out) std::ranges::sort(own, {}, &LinkView::name);
+  return out;
+}
+
+}  // namespace banger::actuators
