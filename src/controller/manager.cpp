@@ -124,7 +124,10 @@ WorkQueue& Manager::queue() { return core_->queue; }
 void Manager::resync_soon() { core_->want_resync(); }
 
 Result<void> Manager::start() {
-  BGR_CHECK(sync());
+  BGR_TRY(const auto objects, list());
+  adopt();
+  enqueue(objects);
+  health_.set_ready(true);
   threads_.emplace_back([this] { run_watch(); });
   threads_.emplace_back([this] { run_timer(); });
   for (std::size_t i = 0; i < options_.workers; ++i) threads_.emplace_back([this] { run_worker(); });
@@ -145,7 +148,7 @@ void Manager::stop() {
 }
 
 // The watch begins before the lists: what changes in between is seen twice, never missed.
-Result<void> Manager::sync() {
+Result<std::vector<api::Object>> Manager::list() {
   BGR_TRY(auto watch, objects_.store().watch({.after = objects_.store().revision()}));
   std::vector<api::Object> all;
   for (const auto& kind : api::kinds()) {
@@ -160,11 +163,37 @@ Result<void> Manager::sync() {
   for (const auto& key : core_->index.rebuild(all)) {
     if (reconcilers_.contains(key.kind)) core_->queue.add(key);
   }
-  for (const auto& object : all) {
+  return all;
+}
+
+void Manager::enqueue(const std::vector<api::Object>& objects) {
+  for (const auto& object : objects) {
     if (reconcilers_.contains(api::kind_of(object))) core_->queue.add(api::key_of(object));
   }
+}
+
+Result<void> Manager::sync() {
+  BGR_TRY(const auto objects, list());
+  enqueue(objects);
   if (!stopping_) health_.set_ready(true);
   return {};
+}
+
+// What cannot be read now is left to the passes and the first resync.
+void Manager::adopt() {
+  const auto began = options_.began.value_or(clock_.steady());
+  last_resync_ = clock_.steady();
+  next_resync_ = *last_resync_ + options_.resync_period;
+  const auto compared = compare();
+  if (!compared) {
+    log::warning("reading the host failed, every object is looked at by itself", {{"error", compared.error().message}});
+    return;
+  }
+  const std::chrono::duration<double> took = clock_.steady() - began;
+  metrics_.gauge("banger_adoption_seconds", "From the start of the daemon until everything that ran was compared with the store.")
+      .set(took.count());
+  log::info(fmt::format("adopted {} virtual machines, {} need a pass", compared->vmms, compared->drifted),
+            {{"seconds", fmt::format("{:.3f}", took.count())}});
 }
 
 std::shared_ptr<store::Watch> Manager::current_watch() {
@@ -294,22 +323,30 @@ void Manager::count(api::Kind kind, const reconcilers::Outcome& outcome, std::ch
   }
 }
 
-void Manager::resync() {
+// Enqueues what is not as it should be.
+Result<Manager::Comparison> Manager::compare() {
   const auto started = clock_.steady();
-  const auto view = host_.observe_all(core_->index.networks());
-  if (!view) {
-    log::warning("reading the host failed, will retry at the next resync", {{"error", view.error().message}});
-    return;
-  }
+  BGR_TRY(const auto view, host_.observe_all(core_->index.networks()));
+  Comparison out;
+  for (const auto& [uid, vm] : view.vms) out.vmms += vm->vmm.vmm ? 1 : 0;
   for (const auto& [kind, reconciler] : reconcilers_) {
     const auto thrown = thrown_by([&] {
-      for (const auto& key : reconciler->drifted(*view)) core_->queue.add_unless_backing_off(key);
+      for (const auto& key : reconciler->drifted(view)) {
+        core_->queue.add_unless_backing_off(key);
+        ++out.drifted;
+      }
     });
     if (thrown) log::error("looking for drift failed", {{"controller", controller_label(kind)}, {"error", *thrown}});
   }
   metrics_.histogram("banger_resync_seconds", "How long reading the whole host and comparing it took.", reconcile_buckets())
       .observe(std::chrono::duration<double>(clock_.steady() - started).count());
   health_.resynced(clock_.wall());
+  return out;
+}
+
+void Manager::resync() {
+  if (const auto compared = compare(); !compared)
+    log::warning("reading the host failed, will retry at the next resync", {{"error", compared.error().message}});
 }
 
 std::chrono::milliseconds Manager::tick() {

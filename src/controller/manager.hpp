@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -30,6 +31,7 @@ struct ManagerOptions {
   std::chrono::milliseconds hint_gap{250};          // "anything may have changed" reads the whole host at most this often
   WorkQueueOptions queue;
   HousekeepingOptions housekeeping;  // the store is kept small on the manager's timer
+  std::optional<SteadyTime> began;   // when the daemon was started; absent: with start()
 };
 
 // Level-triggered: a key says "look again", nothing more. A pass that fails, throws or answers an error is logged once and tried
@@ -48,7 +50,9 @@ class Manager {
   // Before start(). Runs the task on the timer thread now and then, every period; what it throws is logged.
   void every(std::chrono::milliseconds period, std::string name, std::function<void()> task);
 
-  // Enqueues every object of every kind, then starts the threads. Errors: the store's; nothing runs then.
+  // Adopts what runs: reads the whole host once and compares every object with it. Then enqueues every object of every kind,
+  // those that are not as they should be first, and starts the threads; ready from then on. Errors: the store's; nothing runs
+  // then.
   Result<void> start();
 
   // Lets the passes under way end and starts no more. What was queued is found again by the next start(). Idempotent.
@@ -70,6 +74,10 @@ class Manager {
 
  private:
   struct Core;
+  struct Comparison {
+    std::size_t vmms = 0;     // verified ones that run
+    std::size_t drifted = 0;  // objects that were enqueued
+  };
   struct Task {
     std::string name;
     std::chrono::milliseconds period;
@@ -78,6 +86,10 @@ class Manager {
   };
 
   void schedule_housekeeping();
+  Result<std::vector<api::Object>> list();
+  void enqueue(const std::vector<api::Object>& objects);
+  void adopt();
+  Result<Comparison> compare();
   void handle(const store::Change& change);
   void resync();
   void work(const api::ObjectKey& key);

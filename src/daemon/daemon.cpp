@@ -138,6 +138,7 @@ Result<void> run(const Options& options) {
   const auto stop_signals = block_stop_signals();
   BGR_TRY(const auto grounds, prepare(options));
   SystemClock clock;
+  const auto began = clock.steady();
   SystemRandom random;
   const actuators::Layout layout{options.state_dir, options.run_dir};
 
@@ -156,7 +157,7 @@ Result<void> run(const Options& options) {
   BGR_CHECK(claim_labelled(objects, *host, adopt_mode));
   controller::EventRecorder events(objects, clock);
   tell_of_loss(events, objects, adopt_mode, state.plan);
-  controller::Manager manager({.workers = options.workers}, objects, *host, clock, metrics);
+  controller::Manager manager({.workers = options.workers, .began = began}, objects, *host, clock, metrics);
   metrics.before_text([&] { controller::publish_cow_fill(objects, metrics); });
   controller::GarbageCollector garbage(objects, *host, adopt_mode, metrics);
   const auto collect = [&](const server::Collection& asked) {

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -75,6 +76,14 @@ Result<UniqueFd> lock_state(const std::string& state_dir) {
   return fd;
 }
 
+// Three descriptors for each VM that runs; what most systems allow at first is enough for 300 of them.
+void allow_many_files() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= limit.rlim_max) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 }  // namespace
 
 Result<Grounds> prepare(const Options& options) {
@@ -82,6 +91,7 @@ Result<Grounds> prepare(const Options& options) {
     return fail({ErrorCode::Denied, "bangerd makes bridges, taps and cgroups and must run as root: start it with sudo"});
   }
   BGR_CHECK(check_paths(options));
+  allow_many_files();
   Grounds grounds;
   BGR_TRY(grounds.shim_path, find_program(options, "banger-shim"));
   BGR_TRY(grounds.init_path, find_program(options, "banger-init"));
