@@ -10,6 +10,8 @@ namespace banger::store {
 
 namespace {
 
+constexpr std::size_t kKept = 256;  // changes, for who begins to watch shortly behind
+
 Error compacted_error(Revision after, Revision compacted) {
   return {ErrorCode::Gone,
           fmt::format("changes after revision {} are no longer kept: compacted up to {}; list again", after, compacted)};
@@ -19,18 +21,28 @@ Error compacted_error(Revision after, Revision compacted) {
 
 class FeedWatch final : public Watch {
  public:
+  // With the feed's lock.
   FeedWatch(std::shared_ptr<Feed> feed, const WatchQuery& query)
-      : feed_(std::move(feed)), kind_(query.kind), place_(query.after) {}
+      : feed_(std::move(feed)), kind_(query.kind), place_(query.after) {
+    feed_->watchers_.insert(this);
+  }
+  FeedWatch(const FeedWatch&) = delete;
+  FeedWatch& operator=(const FeedWatch&) = delete;
+  ~FeedWatch() override {
+    const std::scoped_lock lock(feed_->mutex_);
+    feed_->watchers_.erase(this);
+  }
 
   Result<std::vector<Change>> next(std::size_t max, std::chrono::milliseconds timeout) override;
   Revision delivered() const override { return place_; }
   void wake() override;
 
  private:
-  Result<void> check();                            // with the lock: may this watcher go on?
-  std::vector<Feed::Entry> take(std::size_t max);  // with the lock: matching entries of the ring; moves place_
-  [[nodiscard]] bool in_ring() const;              // with the lock
-  Result<std::vector<Change>> look_back(std::size_t max, Revision last);  // without
+  friend class Feed;
+  Result<void> check();                                       // with the lock: may this watcher go on?
+  std::vector<Feed::Entry> take(std::size_t max);             // with the lock: matching entries of the ring; moves place_
+  [[nodiscard]] bool in_ring() const;                         // with the lock
+  Result<Scanned> look_back(std::size_t max, Revision last);  // without
 
   const std::shared_ptr<Feed> feed_;
   const std::optional<api::Kind> kind_;
@@ -63,12 +75,9 @@ std::vector<Feed::Entry> FeedWatch::take(std::size_t max) {
   return taken;
 }
 
-Result<std::vector<Change>> FeedWatch::look_back(std::size_t max, Revision last) {
+Result<Scanned> FeedWatch::look_back(std::size_t max, Revision last) {
   if (!feed_->history_) return fail(internal(fmt::format("change {} is not in memory", place_ + 1)));
-  auto scanned = feed_->history_({.kind = kind_, .after = place_}, last, max);
-  if (!scanned) return fail(std::move(scanned).error());
-  place_ = scanned->upto;
-  return std::move(scanned->changes);
+  return feed_->history_({.kind = kind_, .after = place_}, last, max);
 }
 
 Result<std::vector<Change>> FeedWatch::next(std::size_t max, std::chrono::milliseconds timeout) {
@@ -84,11 +93,14 @@ Result<std::vector<Change>> FeedWatch::next(std::size_t max, std::chrono::millis
       auto found = look_back(max, last);
       lock.lock();
       if (!found && place_ < feed_->compacted_) return fail(compacted_error(place_, feed_->compacted_));
-      if (!found || !found->empty()) return found;
+      if (!found) return fail(std::move(found).error());
+      place_ = found->upto;
+      if (!found->changes.empty()) return std::move(found->changes);
       continue;
     }
     if (place_ < feed_->revision_) {
       const auto taken = take(max);
+      if (place_ == feed_->revision_) feed_->trim();
       if (taken.empty()) continue;
       lock.unlock();  // objects are copied outside
       std::vector<Change> out;
@@ -123,11 +135,21 @@ void Feed::add(Entry entry) {
   if (keep_ == Keep::Ring && ring_.size() > kWatchLag) ring_.pop_front();
 }
 
+void Feed::trim() {
+  if (keep_ != Keep::Ring || ring_.size() <= kKept) return;
+  Revision read = revision_;
+  for (const auto* watcher : watchers_) {
+    if (watcher->live_) read = std::min(read, watcher->place_);
+  }
+  while (ring_.size() > kKept && ring_.front().revision <= read) ring_.pop_front();
+}
+
 void Feed::publish(std::span<const Edit> edits) {
   const std::scoped_lock lock(mutex_);
   for (const auto& edit : edits) {
     add({.revision = edit.revision, .type = edit.type, .object = edit.object, .previous = edit.previous});
   }
+  trim();
   changed_.notify_all();
 }
 

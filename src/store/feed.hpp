@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The changes, in memory, and who watches them. All watchers share one ring and keep only their own place in it, so a slow one
-// costs nothing and is cut when it has fallen too far behind; a writer never waits for any.
+// costs no more than what it has yet to read and is cut when it has fallen too far behind; a writer never waits for any. What
+// every watcher has read goes; who begins to watch from before that is served from the changelog.
 #pragma once
 
 #include <chrono>
@@ -10,6 +11,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <span>
 #include <vector>
 
@@ -25,6 +27,8 @@ struct Scanned {
   std::vector<Change> changes;  // that match
   Revision upto = 0;            // everything after query.after and up to this was looked at; more than query.after
 };
+
+class FeedWatch;
 
 class Feed : public std::enable_shared_from_this<Feed> {
  public:
@@ -54,12 +58,14 @@ class Feed : public std::enable_shared_from_this<Feed> {
   };
 
   void add(Entry entry);  // with mutex_ held
+  void trim();            // likewise: lets go of what everybody has read, but for the last few
 
   const Keep keep_;
   const History history_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<Entry> ring_;  // consecutive revisions, the last is revision_
+  std::set<const FeedWatch*> watchers_;
   Revision revision_ = 0;
   Revision compacted_ = 0;
   bool closed_ = false;

@@ -115,6 +115,31 @@ TEST_CASE("a watch begun before the ring reads on from the changelog into the ri
   CHECK(watch->delivered() == 2);
 }
 
+TEST_CASE("what every watcher has read leaves memory, and a watch from before that reads all of it") {
+  const TempDirectory directory;
+  const auto store = must_open(directory.store());
+  auto first = must(store->watch({.after = 0}));
+  auto slow = must(store->watch({.after = 0}));
+  constexpr int kChanges = 700;
+  CHECK(must(first->next(10, 0ms)).empty());
+  CHECK(must(slow->next(10, 0ms)).empty());
+  for (int i = 0; i < kChanges; ++i) {
+    must(store->create(make_vm("vm" + std::to_string(i))));
+    CHECK(must(first->next(10, 0ms)).size() == 1);
+  }
+  auto late = must(store->watch({.after = 0}));
+  for (auto* watch : {&slow, &late}) {
+    for (int i = 0; i < kChanges; ++i) {
+      const auto change = must((*watch)->next(1, 0ms));
+      REQUIRE(change.size() == 1);
+      CHECK(change[0].object.meta.name == "vm" + std::to_string(i));
+    }
+    CHECK(must((*watch)->next(1, 0ms)).empty());
+  }
+  late = must(store->watch({.after = 0}));
+  CHECK(must(late->next(kChanges, 0ms)).size() > 0);
+}
+
 TEST_CASE("no LOG file is written: on a full disk it would abort the process") {
   const TempDirectory directory;
   const auto store = must_open(directory.store());
