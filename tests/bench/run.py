@@ -182,7 +182,7 @@ class Bench:
         return depth == 0 and metrics.get('controller_runtime_active_workers{controller="virtualmachine"}', 0) == 0
 
     def adopt(self, count: int) -> None:
-        """SIGTERM, start, and every VM looked at by a pass of its own; nothing may be changed."""
+        """SIGTERM, start; every VM compared with the host, and then looked at by a pass of its own; nothing may be changed."""
         self.sides.wait_for("the queue to be empty", self.is_quiet, pause=0.3)
         self.bangerd.stop()
         self.bangerd.connection = None
@@ -193,27 +193,29 @@ class Bench:
         with self.bangerd.log.open("ab") as log:
             self.bangerd.process = subprocess.Popen(self.bangerd.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         perf = self.perf(f"adopt-{count}")
-        ready = verified = 0.0
-        while not verified:
+        verified = passed = said = 0.0
+        while not passed:
             time.sleep(0.004)
             try:
                 metrics = self.bangerd.metrics()
             except (OSError, self.sides.Failed):
                 self.bangerd.connection = None
                 continue
-            ready = ready or time.monotonic() - began
+            if not verified and "banger_adoption_seconds" in metrics:
+                verified, said = time.monotonic() - began, metrics["banger_adoption_seconds"]
             passes = sum(v for k, v in metrics.items() if k.startswith('controller_runtime_reconcile_total{controller="virtualmachine"'))
             if passes >= count:
-                verified = time.monotonic() - began
+                passed = time.monotonic() - began
             if time.monotonic() - began > 120:
                 raise self.sides.Failed(f"only {passes:.0f} of {count} VMs were looked at after the restart")
         self.end_perf(perf)
         self.sides.wait_for("the queue to be empty", self.is_quiet, pause=0.1)
         if self.bangerd.starts.path.stat().st_size != starts or self.bangerd.in_phase("Running") != count:
             raise self.sides.Failed("the restart did not leave the VMs as they were")
-        self.say(f"adopt/{count}", f"serves after {1000 * ready:.0f} ms, every VM verified after {1000 * verified:.0f} ms (target 250 for 1000); "
-                                   f"{self.bangerd.mutations()} mutations; {place.memory_mb(self.bangerd.process.pid):.1f} MB; idle {idle:.0f} %",
-                 ready_ms=1000 * ready, verified_ms=1000 * verified, mutations=self.bangerd.mutations())
+        self.say(f"adopt/{count}", f"all verified after {1000 * said:.0f} ms by bangerd's clock, {1000 * verified:.0f} ms by ours (target 250 for 1000); "
+                                   f"a pass of its own over each after {1000 * passed:.0f} ms; {self.bangerd.mutations()} mutations; "
+                                   f"{place.memory_mb(self.bangerd.process.pid):.1f} MB; idle {idle:.0f} %",
+                 said_ms=1000 * said, verified_ms=1000 * verified, passed_ms=1000 * passed, mutations=self.bangerd.mutations())
 
     def run(self) -> None:
         self.bangerd.prepare()
