@@ -3,23 +3,24 @@
 
 #include <algorithm>
 
+#include "store/visit.hpp"
+
 namespace banger::controller {
 
 void publish_cow_fill(store::Objects& objects, Metrics& metrics) {
-  const auto listing = objects.store().list({.kind = api::Kind::VirtualMachine, .ns = {}});
-  if (!listing) return;
   Metrics::Values used;
   Metrics::Values size;
-  for (const auto& object : listing->objects) {
+  const auto see = [&](const api::Object& object) {
     const auto* vm = std::get_if<api::VirtualMachine>(&object.body);
-    if (vm == nullptr) continue;
+    if (vm == nullptr) return;
     const auto root = std::ranges::find(vm->status.disks, "root", &api::DiskStatus::name);
-    if (root == vm->status.disks.end() || !root->cow_size || !root->cow_used_percent) continue;
+    if (root == vm->status.disks.end() || !root->cow_size || !root->cow_used_percent) return;
     const Labels labels{{"namespace", object.meta.ns}, {"name", object.meta.name}};
     const auto bytes = static_cast<double>(root->cow_size->value);
     size.emplace_back(labels, bytes);
     used.emplace_back(labels, bytes * static_cast<double>(*root->cow_used_percent) / 100);
-  }
+  };
+  if (!store::visit(objects.store(), {.kind = api::Kind::VirtualMachine, .ns = {}}, see)) return;
   metrics.set_gauges("banger_root_disk_cow_size_bytes", "Size of a root disk's copy-on-write file.", size);
   metrics.set_gauges("banger_root_disk_cow_used_bytes", "How much of a root disk's copy-on-write file is taken.", used);
 }

@@ -2,6 +2,7 @@
 #include "daemon/daemon.hpp"
 
 #include <fmt/format.h>
+#include <malloc.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -42,6 +43,7 @@ namespace {
 constexpr std::chrono::milliseconds kEventFlush{10'000};
 constexpr std::chrono::milliseconds kOrphanLook{60'000};
 constexpr std::size_t kManifestWriters = 8;
+constexpr std::chrono::milliseconds kMemoryReturn{15'000};
 
 Result<std::string> documented(Result<controller::GarbageReport> report) {
   if (!report) return fail(std::move(report).error());
@@ -168,6 +170,8 @@ Result<void> run(const Options& options) {
     return documented(garbage.collect(asked.everything ? controller::Permission::Everything : controller::Permission::Harmless));
   };
   manager.every(kOrphanLook, "collect what belongs to no object", [&] { garbage.run(); });
+  // What a burst of starts or the reading of the database took is not needed again soon.
+  manager.every(kMemoryReturn, "give freed memory back", [] { ::malloc_trim(0); });
   manager.every(kEventFlush, "write the counts of repeated events", [&] { events.flush(); });
   for (auto& reconciler : reconcilers::make_reconcilers({objects, *host, events, clock, random}, layout)) {
     manager.add(std::move(reconciler));
@@ -183,6 +187,7 @@ Result<void> run(const Options& options) {
                          .collect = collect});
   BGR_CHECK(server.start());
   BGR_CHECK(manager.start());
+  ::malloc_trim(0);
   std::unique_ptr<intake::ManifestDirectory> directory;
   std::jthread intake;  // after the directory that it works on: an early end joins it first
   if (!options.manifests.empty()) {
