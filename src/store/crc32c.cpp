@@ -31,9 +31,33 @@ constexpr std::array<Row, 8> make_rows() {
 constexpr auto kRows = make_rows();
 static_assert(std::endian::native == std::endian::little);
 
+#if defined(__x86_64__)
+// The processor's own instruction, where it has one.
+__attribute__((target("sse4.2"))) std::uint32_t by_instruction(std::string_view bytes, std::uint32_t before) {
+  std::uint64_t crc = ~before;
+  while (bytes.size() >= 8) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, bytes.data(), sizeof word);
+    crc = __builtin_ia32_crc32di(crc, word);
+    bytes.remove_prefix(8);
+  }
+  auto rest = static_cast<std::uint32_t>(crc);
+  for (const char c : bytes) rest = __builtin_ia32_crc32qi(rest, static_cast<std::uint8_t>(c));
+  return ~rest;
+}
+#endif
+
 }  // namespace
 
 std::uint32_t crc32c(std::string_view bytes, std::uint32_t before) {
+#if defined(__x86_64__)
+  static const bool has_instruction = __builtin_cpu_supports("sse4.2") != 0;
+  if (has_instruction) return by_instruction(bytes, before);
+#endif
+  return crc32c_by_table(bytes, before);
+}
+
+std::uint32_t crc32c_by_table(std::string_view bytes, std::uint32_t before) {
   std::uint32_t crc = ~before;
   while (bytes.size() >= 8) {
     std::uint64_t word = 0;

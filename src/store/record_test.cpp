@@ -16,6 +16,12 @@ TEST_CASE("CRC-32C gives the values of RFC 3720") {
   CHECK(crc32c(std::string(32, '\0')) == 0x8a9136aaU);
   CHECK(crc32c(std::string(32, '\xff')) == 0x62a8ab43U);
   CHECK(crc32c("456789", crc32c("123")) == crc32c("123456789"));
+  CHECK(crc32c_by_table("123456789") == 0xe3069283U);
+  std::string text;
+  for (int i = 0; i < 100; ++i) {
+    CHECK(crc32c(text, 7) == crc32c_by_table(text, 7));
+    text += static_cast<char>(i * 37);
+  }
 }
 
 TEST_CASE("a sealed value is opened by its own key alone, and no flipped bit passes") {
