@@ -100,7 +100,9 @@ def without_snapshot_target() -> Iterator[None]:
 @needs_device_mapper
 def test_a_device_mapper_without_its_target_is_said_and_used_once_it_is_there() -> None:
     with daemon(*NOOP_VMM) as d:
+        d.stop()
         with without_snapshot_target():
+            d.start()
             ready_for_vms(d)
             d.write("any.yaml", small_vm("any"))
             d.write("asks.yaml", small_vm("asks", ", backend: dm-snapshot"))

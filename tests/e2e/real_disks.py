@@ -11,7 +11,7 @@ import time
 from lib import audit, devices
 from lib.daemon import Daemon, Failed, wait_for
 from lib.harness import needs_device_mapper
-from lib.world import check, daemon, vm_manifest, vmm_of
+from lib.world import NOOP_VMM, check, daemon, ready_for_vms, small_vm, vm_manifest, vmm_of
 
 
 def manifest(name: str, cow: str = "") -> str:
@@ -216,8 +216,9 @@ def test_what_others_do_to_its_devices_is_healed() -> None:
 
 @needs_device_mapper
 def test_foreign_devices_of_our_names_are_left_alone() -> None:
-    with daemon() as d:
-        d.write("web.yaml", manifest("web").replace("  image: demo", "  powerState: Stopped\n  image: demo"))
+    with daemon(*NOOP_VMM) as d:
+        ready_for_vms(d)
+        d.write("web.yaml", small_vm("web", ", backend: dm-snapshot").replace("  image: demo", "  powerState: Stopped\n  image: demo"))
         wait_for("the VM", lambda: d.ctl("get", "vm", "web", check=False).returncode == 0)
         name = f"banger-{uid_of(d, 'web')}-root"
         subprocess.run(["dmsetup", "create", "--noudevsync", name, "--table", "0 2048 zero"], check=True)
@@ -229,7 +230,7 @@ def test_foreign_devices_of_our_names_are_left_alone() -> None:
             check(any(name in thing and "zero" in thing for thing in audit.mappings()), "the foreign device was changed")
         finally:
             subprocess.run(["dmsetup", "remove", "--noudevsync", name], check=True)
-        d.wait_ready("web", limit=120)
+        wait_for("the VM to run", lambda: d.get("vm", "web")["status"].get("phase") == "Running", limit=60)
         d.ctl("stop", "web", "--wait")
         wait_for("phase Stopped", lambda: d.get("vm", "web")["status"]["phase"] == "Stopped", limit=60)
         cow = pathlib.Path(d.state, "vms", uid_of(d, "web"), "root.cow")
@@ -242,4 +243,4 @@ def test_foreign_devices_of_our_names_are_left_alone() -> None:
             check(any(loop.name == pathlib.Path(foreign).name for loop in devices.loops()), "the foreign loop device was removed")
         finally:
             subprocess.run(["losetup", "--detach", foreign], check=True)
-        d.wait_ready("web", limit=120)
+        wait_for("the VM to run", lambda: d.get("vm", "web")["status"].get("phase") == "Running", limit=60)

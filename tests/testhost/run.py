@@ -121,18 +121,21 @@ def end_to_end(tally: Tally, which: list[str], timeout: float) -> None:
     """All in one host. When its kernel dies, as an emulated one does once in a while with KVM guests in it, what is left goes on in a new
     one; a test that two kernels die of has failed."""
     waiting = {t.__name__.removeprefix("test_").replace("_", " "): t.__name__ for t in harness.chosen(e2e.TESTS, which)}
-    died_of = ""
+    died_of, before = "", 0.0
 
     def show(line: str) -> None:
+        nonlocal before
         if SUMMARY.fullmatch(line):
             return
-        print(line, flush=True)
+        now = host.processor()
+        print(f"{line}, {now - before:.0f} s of processor" if line.startswith("ok ") else line, flush=True)
         if ended := ENDED.match(line):
+            before = now
             waiting.pop(ended.group(2), None)
             tally.add(int(ended.group(1) == "ok"), int(ended.group(1) == "FAILED"), int(ended.group(1) == "skipped:"))
 
     while waiting:
-        host = TestHost(memory=3072)
+        host, before = TestHost(memory=3072), 0.0
         try:
             done = host.run(["python3", str(TOP / "tests/e2e/run.py"), *waiting.values()], timeout=timeout, cwd=TOP, on_line=show)
         except Failed as why:

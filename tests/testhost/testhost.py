@@ -57,13 +57,14 @@ class Done:
     boot: float  # seconds until the command began
     command: float  # seconds it ran
     total: float  # wall clock, all in all
+    processor: float  # seconds of processor that all of it took: what stays the same when the machine is busy
 
     @property
     def overhead(self) -> float:
         return self.total - self.command
 
     def times(self) -> str:
-        return f"up in {self.boot:.1f} s, command {self.command:.1f} s, {self.overhead:.1f} s of overhead"
+        return f"up in {self.boot:.1f} s, command {self.command:.1f} s, {self.overhead:.1f} s of overhead; {self.processor:.0f} s of processor"
 
 
 def make_disk(path: pathlib.Path, gib: int = 16) -> None:
@@ -99,6 +100,15 @@ class TestHost:
         if not shutil.which(QEMU):
             raise initrd.Missing(f"{QEMU} is not there: install the package qemu-system-x86")
         self.console: list[bytes] = []
+        self.pid = 0  # of the QEMU that runs, or ran last
+
+    def processor(self) -> float:
+        """Seconds of processor that this boot has taken so far."""
+        try:
+            fields = pathlib.Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return 0.0
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def run(self, command: list[str], timeout: float = 600, cwd: pathlib.Path | None = None, environment: dict[str, str] | None = None,
             on_line: Callable[[str], None] | None = None) -> Done:
@@ -139,6 +149,7 @@ class TestHost:
             process = subprocess.Popen(self.qemu(*passed, shell=shell), pass_fds=passed, preexec_fn=die_with_parent,
                                        stdin=None if shell else subprocess.DEVNULL, stdout=None if shell else theirs[2].fileno(),
                                        stderr=None if shell else theirs[2].fileno())
+            self.pid = process.pid
             for end in theirs:
                 end.close()
             try:
@@ -223,7 +234,7 @@ class TestHost:
         if code is None:
             ended, code = time.monotonic(), TIMED_OUT
         now = time.monotonic()
-        return Done(code, lines, (begun or now) - started, ended - (begun or now), now - started)
+        return Done(code, lines, (begun or now) - started, ended - (begun or now), now - started, self.processor())
 
     @staticmethod
     def rest_of(end: socket.socket) -> bytes:
