@@ -30,9 +30,13 @@ Outcome NetworkReconciler::reconcile(const api::ObjectKey& key) {
 
 std::vector<api::ObjectKey> NetworkReconciler::affected_by(const store::Change& change) {
   const auto kind = api::kind_of(change.object);
-  // The last address of a network that is being deleted.
-  if (kind == api::Kind::AddressLease && change.type == store::ChangeType::Deleted)
-    return {{.kind = api::Kind::Network, .ns = "", .name = std::get<api::AddressLease>(change.object.body).spec.network}};
+  if (kind == api::Kind::AddressLease && change.type == store::ChangeType::Deleted) {
+    // It may be the last address of a network that is being deleted. Any other does not care, and a pass reads every link.
+    const auto& name = std::get<api::AddressLease>(change.object.body).spec.network;
+    const auto network = ports_.objects.store().get({.kind = api::Kind::Network, .ns = "", .name = name});
+    if (!network || !network->meta.deletion_time) return {};
+    return {api::key_of(*network)};
+  }
   if (kind != api::Kind::Network || change.type != store::ChangeType::Deleted) return {};
   // A range became free: networks that conflicted with it.
   std::vector<api::ObjectKey> keys;
