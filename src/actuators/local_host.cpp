@@ -141,7 +141,7 @@ class LocalHost final : public Host {
 
  private:
   std::unordered_map<std::string, std::vector<JobView>> jobs_by_owner();
-  Result<NetFacts> net_facts() const;
+  Result<NetFacts> net_facts(const std::vector<NetworkQuery>& networks) const;
   Result<net::NetActuator*> net() const;
   Result<Applied> remove(const std::filesystem::path& directory, const std::string& owner);
   // A disk that is full pauses guests and says so to nobody; one that has room again lets them go on.
@@ -216,10 +216,10 @@ Result<VmView> LocalHost::observe_vm(const std::string& uid, std::size_t nic_cou
   return view;
 }
 
-Result<NetFacts> LocalHost::net_facts() const {
+Result<NetFacts> LocalHost::net_facts(const std::vector<NetworkQuery>& networks) const {
   BGR_TRY(auto* actuator, net());
   NetFacts out;
-  BGR_TRY(out.links, actuator->links());
+  BGR_TRY(out.links, actuator->links(networks));
   BGR_TRY(out.nats, actuator->nat_tables());
   BGR_TRY(out.routes, actuator->routes());
   BGR_TRY(out.forwarding, actuator->forwarding());
@@ -229,7 +229,7 @@ Result<NetFacts> LocalHost::net_facts() const {
 
 Result<NetworkView> LocalHost::observe_network(const NetworkQuery& query) {
   if (!is_uid(query.uid)) return fail(invalid(fmt::format("\"{}\" is not a uid", printable(query.uid))));
-  BGR_TRY(const auto facts, net_facts());
+  BGR_TRY(const auto facts, net_facts({query}));
   return network_view(query, facts, layout_);
 }
 
@@ -257,7 +257,7 @@ std::unordered_map<std::string, std::vector<JobView>> LocalHost::jobs_by_owner()
 
 Result<HostView> LocalHost::observe_all(const std::vector<NetworkQuery>& networks) {
   const std::lock_guard lock(looking_);
-  BGR_TRY(const auto facts, net_facts());
+  BGR_TRY(const auto facts, net_facts(networks));
   const auto directories = vm_directories(layout_);
   auto uids = directories;
   for (auto& uid : machines_.cgroup_uids()) uids.insert(std::move(uid));

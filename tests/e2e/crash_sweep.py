@@ -129,3 +129,23 @@ def test_a_daemon_killed_in_any_step_of_create_and_delete_gets_there_and_leaves_
 @needs_device_mapper
 def test_a_daemon_killed_around_each_step_with_devices_gets_there_and_leaves_nothing() -> None:
     sweep(around(*CREATE_STEPS), around(*DELETE_STEPS), *NOOP_VMM)
+
+
+def test_a_daemon_killed_between_a_bridge_and_its_label_finishes_or_removes_it() -> None:
+    network = "apiVersion: banger.dev/v1alpha1\nkind: Network\nmetadata: {{name: {0}}}\nspec: {{cidr: 10.77.{1}.0/24}}\n"
+    with daemon() as d:
+        wait_for("the built-in network", lambda: d.condition("network", "default", "Ready").get("status") == "True")
+        for name, number, wanted in (("kept", 8, True), ("dropped", 9, False)):
+            d.stop()
+            before = audit.links()
+            check(killed_by(d, "net.bridge-unlabelled=kill", lambda: d.write(f"{name}.yaml", network.format(name, number))), "the point was not met")
+            check(len(audit.links() - before) == 1, f"not one bridge without a label: {audit.links() - before}")
+            if not wanted:
+                (d.manifests / f"{name}.yaml").unlink()
+            d.environment = {}
+            d.start()
+            if wanted:
+                d.wait_condition("network", name, "Ready", limit=30)
+            else:
+                d.wait_gone("network", name, limit=30)
+                check(audit.links() == before, f"the bridge is left: {audit.links() ^ before}")

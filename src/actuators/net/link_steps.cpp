@@ -13,6 +13,7 @@
 #include "actuators/names.hpp"
 #include "actuators/net/link_reader.hpp"
 #include "actuators/net/tap_device.hpp"
+#include "base/failpoint.hpp"
 #include "base/inet.hpp"
 #include "base/random.hpp"
 #include "base/text.hpp"
@@ -40,13 +41,8 @@ Error name_conflict(const LinkView& link) {
           fmt::format("NameConflict: link {} exists and is not ours (alias \"{}\")", link.name, printable(link.alias)), 0};
 }
 
-// Bridges get their MAC at birth and their alias in the message after it (the kernel ignores an alias at creation). A crash
-// between the two leaves a bridge without alias that has never been up and bears the MAC of this uid: that one is ours.
+// Bridges get their MAC at birth and their alias in the message after it (the kernel ignores an alias at creation).
 Mac bridge_mac(std::string_view uid) { return parse_mac(mac_of(uid, 0)).value_or(Mac{}); }
-
-bool is_half_made(const LinkRecord& link, std::string_view uid) {
-  return link.view.kind == "bridge" && link.view.alias.empty() && !link.view.up && link.mac == bridge_mac(uid);
-}
 
 bool is_ours(const LinkRecord& link, std::string_view uid, const std::string& instance) {
   return owner_by_label(link.view.alias, instance) == uid || is_half_made(link, uid);
@@ -108,6 +104,7 @@ LinkChange bridge_repairs(const LinkRecord& bridge, const MakeBridge& step, cons
 Result<LinkRecord> new_bridge(RouteSocket& socket, const MakeBridge& step, const std::string& instance) {
   const NewBridge wanted{.name = step.name, .mac = bridge_mac(step.network_uid), .mtu = step.mtu};
   BGR_CHECK(socket.change(create_bridge(wanted), fmt::format("making bridge {}", step.name)));
+  if (auto stop = failpoint("net.bridge-unlabelled")) return fail(*std::move(stop));
   BGR_TRY(auto bridge, just_made(socket, step.name));
   BGR_CHECK(repair(socket, bridge, {.alias = label_of(step, instance)}));
   keep_quiet(socket, index_of(bridge));
@@ -169,6 +166,10 @@ Result<Applied> doom(RouteSocket& socket, const LinkRecord& tap, const std::stri
 }
 
 }  // namespace
+
+bool is_half_made(const LinkRecord& link, std::string_view uid) {
+  return link.view.kind == "bridge" && link.view.alias.empty() && !link.view.up && link.mac == bridge_mac(uid);
+}
 
 bool is_link_name(std::string_view name) {
   const auto fits = [](char c) {

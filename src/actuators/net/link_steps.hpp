@@ -15,6 +15,9 @@ namespace banger::actuators::net {
 // 1..15 characters of [A-Za-z0-9._-], not "." or "..", not starting with '-': what we let near the kernel, which takes far more.
 bool is_link_name(std::string_view name);
 
+// Whether it is a bridge that a crash left between its creation and its label: without one, never up, with the MAC of this uid.
+bool is_half_made(const LinkRecord& link, std::string_view uid);
+
 // instance: of this daemon (names.hpp); what another one labelled is as foreign as what nobody did.
 Result<Applied> make_bridge(RouteSocket& socket, const MakeBridge& step, const std::string& instance);
 // Busy: the tap of this name is about to go.

@@ -142,6 +142,12 @@ TEST_CASE("a bridge that a crash left without its label is finished, one with an
   auto socket = open_socket();
   const auto step = bridge_step();
   REQUIRE(socket.change(create_bridge({.name = step.name, .mac = parse_mac(mac_of(kNetworkUid, 0)).value()}), "half"));
+  const auto owner = [&](const std::string& uid) {
+    const auto views = net->links({{uid, step.name}}).value();
+    return std::ranges::find(views, step.name, &LinkView::name)->owner;
+  };
+  CHECK(owner(kNetworkUid) == kNetworkUid);
+  CHECK(owner(kOtherUid).empty());
   CHECK(net->apply(step) == Applied::Changed);
   CHECK(link_of(*net, step.name).alias == label_of(kNetworkUid));
 

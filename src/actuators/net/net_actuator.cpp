@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <utility>
 
@@ -125,10 +126,17 @@ void NetActuator::judge(LinkView& view) const {
 
 bool NetActuator::settle(std::chrono::milliseconds limit) { return state_->reaper->settle(limit); }
 
-Result<std::vector<LinkView>> NetActuator::links() {
+Result<std::vector<LinkView>> NetActuator::links(const std::vector<NetworkQuery>& networks) {
   Lease socket(*state_->routes);
   BGR_TRY(auto views, read_link_views(*socket));
-  for (auto& view : views) judge(view);
+  for (auto& view : views) {
+    judge(view);
+    if (view.kind != "bridge" || !view.alias.empty() || view.up) continue;
+    const auto network = std::ranges::find(networks, view.name, &NetworkQuery::bridge);
+    if (network == networks.end()) continue;
+    BGR_TRY(const auto record, read_link(*socket, static_cast<int>(view.index)));
+    if (record && is_half_made(*record, network->uid)) view.owner = network->uid;
+  }
   return views;
 }
 

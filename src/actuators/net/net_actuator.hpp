@@ -43,7 +43,9 @@ class NetActuator {
   Result<Applied> apply(const WriteNat& step);
   Result<Applied> apply(const RemoveNat& step);
 
-  Result<std::vector<LinkView>> links();  // all of the namespace, in index order: one link dump and one address dump
+  // All of the namespace, in index order: one link dump and one address dump. A bridge of one of these networks that a crash left
+  // without its label is that network's.
+  Result<std::vector<LinkView>> links(const std::vector<NetworkQuery>& networks = {});
   Result<std::optional<LinkView>> link(const std::string& name);
   Result<std::vector<RouteView>> routes();    // IPv4, main table; the default route is 0.0.0.0/0; one entry a next hop
   Result<std::vector<NatView>> nat_tables();  // tables of family ip named banger-*
