@@ -59,6 +59,7 @@ struct ProcessView {
   bool is_shim = false;
   bool names_socket = false;  // its command line names this VM's monitor socket
   bool in_cgroup = false;
+  bool unreadable = false;  // shows no command line of its own: it ends, or is between fork and exec
   bool operator==(const ProcessView&) const = default;
 };
 
@@ -88,6 +89,18 @@ struct VmmView {
   std::optional<ExitView> exit;  // of the last VMM, from the shim's record
   bool operator==(const VmmView&) const = default;
 };
+
+// The VM's group is populated, none in it is the VM's shim or VMM (both name its socket), and at least one shows what it is
+// instead: it is somebody else's, and is neither ended nor started in.
+inline bool is_foreign_group(const VmmView& view) {
+  bool shown = false;
+  for (const auto& process : view.processes) {
+    if (!process.in_cgroup) continue;
+    if (process.names_socket) return false;
+    shown = shown || !process.unreadable;
+  }
+  return view.cgroup_populated && shown;
+}
 
 struct DiskView {
   std::string name;  // "root" or the data disk's

@@ -132,17 +132,19 @@ class Builder {
   void add_vmm(const std::string& uid, const VmmView& vmm) {
     const auto* record = record_of(uid);
     const bool proven = proven_.contains(uid);
+    const bool foreign = proven && is_foreign_group(vmm);
     for (const auto& process : vmm.processes) {
       auto& object = put(HostObjectType::Process, fmt::format("{} {}", process.pid, base_name(process.exe)), uid);
       object.label = process.names_socket ? "command line" : process.in_cgroup ? "cgroup" : "";
       object.belonging = proven ? Belonging::Ours : Belonging::Unproven;
+      if (foreign && process.in_cgroup) object.belonging = Belonging::Foreign;
       object.recorded = record != nullptr && record->process && record->process->pid == process.pid &&
                         record->process->start_time_ticks == process.start_time_ticks;
     }
     if (!vmm.cgroup_exists) return;
     auto& group = put(HostObjectType::Cgroup, cgroup_name(uid), uid);
     group.label = "name";
-    group.belonging = proven ? Belonging::Ours : Belonging::Unproven;
+    group.belonging = foreign ? Belonging::Foreign : proven ? Belonging::Ours : Belonging::Unproven;
     group.recorded = record != nullptr;
     const auto inside = static_cast<std::size_t>(std::ranges::count_if(vmm.processes, &ProcessView::in_cgroup));
     if (vmm.cgroup_populated) group.in_use = plural(std::max<std::size_t>(inside, 1), "process");

@@ -137,6 +137,21 @@ TEST_CASE("a VMM is ours by the socket it names, one that runs in a group of our
   CHECK(find(all, cgroup_name(kStranger)).belonging == Belonging::Unproven);
 }
 
+TEST_CASE("what runs in a group of a VM of ours without naming its socket is a stranger, and so is the group") {
+  auto given = facts();
+  given.directories = {{.type = HostObjectType::RunDirectory, .path = vm_run_dir(kLayout, kVm), .uid = "", .of = {}}};
+  auto& vmm = given.vmms[kVm];
+  vmm.cgroup_exists = vmm.cgroup_populated = true;
+  vmm.processes = {{.pid = 50, .exe = "/usr/bin/sleep", .in_cgroup = true}};
+  auto all = inventory_of(given);
+  CHECK(find(all, "50 sleep").belonging == Belonging::Foreign);
+  CHECK(find(all, cgroup_name(kVm)).belonging == Belonging::Foreign);
+  // Beside a VMM of ours it goes with the group.
+  vmm.processes.push_back({.pid = 51, .exe = "/usr/bin/qemu", .names_socket = true, .in_cgroup = true});
+  all = inventory_of(given);
+  CHECK(find(all, cgroup_name(kVm)).belonging == Belonging::Ours);
+}
+
 TEST_CASE("loops and nodes prove themselves by the file they stand over") {
   auto given = facts();
   const auto directory = "/s/vms/" + kVm;

@@ -203,6 +203,38 @@ def test_two_vms_talk_to_each_other() -> None:
         check(d.ssh("two", f"ping -c 1 -W 5 {one} >/dev/null && echo yes") == "yes", "two cannot ping one")
 
 
+def test_strangers_in_a_group_of_our_name_are_left_alone() -> None:
+    with daemon() as d:
+        d.write("web.yaml", vm_manifest("web").replace("  image: demo", "  powerState: Stopped\n  image: demo"))
+        wait_for("phase Stopped", lambda: d.ctl("get", "vm", "web", check=False).returncode == 0
+                 and d.get("vm", "web")["status"].get("phase") == "Stopped")
+        uid = d.get("vm", "web")["metadata"]["uid"]
+        stranger = subprocess.Popen(["sleep", "600"])
+        try:
+            with orphans.group(uid) as group:
+                (group / "cgroup.procs").write_text(str(stranger.pid))
+                d.ctl("start", "web")
+                d.wait_condition("vm", "web", "NameConflict", limit=30)
+                message = d.condition("vm", "web", "NameConflict")["message"]
+                check(f"vm-{uid}" in message and f"(pid {stranger.pid})" in message, f"the condition does not name both: {message}")
+                check(("cgroup", "present", "foreign") in told(d, "web"), f"kernelObjects: {told(d, 'web')}")
+                d.ctl("stop", "web")
+                wait_for("phase Stopped", lambda: d.get("vm", "web")["status"]["phase"] == "Stopped", limit=30)
+                check(d.condition("vm", "web", "NameConflict")["status"] == "True", "a stop forgot the stranger")
+                d.write("web.yaml", "")
+                wait_for("phase Deleting", lambda: d.get("vm", "web")["status"]["phase"] == "Deleting", limit=30)
+                message = d.condition("vm", "web", "Ready")["message"]
+                check("not ours to empty" in message, f"a delete does not say what it waits for: {message}")
+                check(stranger.poll() is None, "the stranger was ended")
+                check(str(stranger.pid) in (group / "cgroup.procs").read_text().split(), "the stranger is not in his group any more")
+                stranger.kill()
+                stranger.wait()
+                wait_for("the VM to go", lambda: d.ctl("get", "vm", "web", check=False).returncode != 0, limit=30)
+        finally:
+            stranger.kill()
+            stranger.wait()
+
+
 def test_a_network_that_overlaps_a_route_is_refused() -> None:
     subprocess.run(["ip", "link", "add", "foreign0", "type", "dummy"], check=False)
     done = subprocess.run(["ip", "addr", "add", "10.77.0.1/16", "dev", "foreign0"], check=False, stderr=subprocess.PIPE, text=True)

@@ -231,7 +231,8 @@ std::vector<FileFacts> SimHost::files_below(const std::string& prefix) const {
 
 bool SimHost::populated(const std::string& vm_uid) const {
   const auto found = vms_.find(vm_uid);
-  return found != vms_.end() && (found->second.vmm || found->second.shim);
+  if (found == vms_.end()) return false;
+  return found->second.vmm || found->second.shim || std::ranges::any_of(found->second.strays, &ProcessView::in_cgroup);
 }
 
 }  // namespace banger::actuators::sim

@@ -58,7 +58,8 @@ class SimHost final : public Host {
   void spoil_record(const std::string& uid, std::string error);
   void lose_disk(const std::string& vm_uid, const std::string& disk);
   void add_stray(const std::string& vm_uid, ProcessView process);
-  void remove_strays(const std::string& vm_uid);
+  void add_stranger(const std::string& vm_uid, ProcessView process);  // in the VM's cgroup, which is made if need be
+  void remove_strays(const std::string& vm_uid);                      // strangers too
   void set_space(SpaceLevel level);  // of the state directory; a guest that is resumed while it is Full is paused again
 
   // --- device-mapper and loops (sim_block.cpp) ---

@@ -132,6 +132,24 @@ TEST_CASE_FIXTURE(Fixture, "a tap goes a moment after the step that says so, by 
   CHECK(host.links().empty());
 }
 
+TEST_CASE_FIXTURE(Fixture, "a stranger in a VM's group keeps it, and nothing is started beside him") {
+  launch();
+  must(KillVmm{kVm});
+  CHECK_FALSE(is_foreign_group(view().vmm));
+  host.add_stranger(kVm, {.pid = 50, .exe = "/usr/bin/sleep"});
+  CHECK(is_foreign_group(view().vmm));
+  CHECK(host.apply(RemoveCgroup{kVm}).error().code == ErrorCode::Busy);
+  CHECK(host.apply(launch_step()).error().code == ErrorCode::Busy);
+  CHECK_FALSE(host.apply(KillVmm{kVm}).has_value());
+  CHECK(view().vmm.processes.size() == 1);
+  host.remove_strays(kVm);
+  must(launch_step());
+  host.add_stranger(kVm, {.pid = 51, .exe = "/usr/bin/sleep"});
+  CHECK_FALSE(is_foreign_group(view().vmm));  // beside a VMM he is in our group
+  must(KillVmm{kVm});
+  CHECK_FALSE(view().vmm.cgroup_populated);
+}
+
 TEST_CASE_FIXTURE(Fixture, "a held kill leaves the VMM until it is reaped") {
   launch();
   host.hold_kills(true);

@@ -245,8 +245,12 @@ Result<Applied> SimHost::run(const LaunchVmm& step) {
   vm.run_directory = true;
   vm.exit.reset();
   vm.killed = false;
-  vm.shim = ProcessView{
-      .pid = next_pid_++, .start_time_ticks = 1, .exe = "/usr/libexec/banger-shim", .is_shim = true, .in_cgroup = true};
+  vm.shim = ProcessView{.pid = next_pid_++,
+                        .start_time_ticks = 1,
+                        .exe = "/usr/libexec/banger-shim",
+                        .is_shim = true,
+                        .names_socket = true,
+                        .in_cgroup = true};
   vm.vmm =
       ProcessView{.pid = next_pid_++, .start_time_ticks = 2, .exe = "/usr/bin/sim-vmm", .names_socket = true, .in_cgroup = true};
   vm.monitor = MonitorState::Running;
@@ -276,7 +280,10 @@ Result<Applied> SimHost::run(const ResumeVmm& step) {
 Result<Applied> SimHost::run(const KillVmm& step) {
   const auto found = vms_.find(step.vm_uid);
   if (found == vms_.end() || !populated(step.vm_uid)) return Applied::Unchanged;
+  if (is_foreign_group(view_of(step.vm_uid, 0, false).vmm))
+    return fail(internal("ending processes that are not ours: no plan may say this"));
   if (std::exchange(found->second.killed, true)) return Applied::Unchanged;
+  std::erase_if(found->second.strays, &ProcessView::in_cgroup);  // a group is killed whole
   if (!hold_kills_) end_vmm(step.vm_uid, found->second, {.reason = "Killed", .signal = 9, .message = ""});
   return Applied::Changed;
 }

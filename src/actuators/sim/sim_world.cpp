@@ -98,6 +98,13 @@ void SimHost::add_stray(const std::string& vm_uid, ProcessView process) {
   const std::lock_guard lock(mutex_);
   vms_[vm_uid].strays.push_back(std::move(process));
 }
+void SimHost::add_stranger(const std::string& vm_uid, ProcessView process) {
+  const std::lock_guard lock(mutex_);
+  Vm& vm = vms_[vm_uid];
+  vm.cgroup = true;
+  process.in_cgroup = true;
+  vm.strays.push_back(std::move(process));
+}
 void SimHost::remove_strays(const std::string& vm_uid) {
   const std::lock_guard lock(mutex_);
   vms_[vm_uid].strays.clear();

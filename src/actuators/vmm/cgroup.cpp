@@ -69,6 +69,17 @@ std::vector<std::int64_t> parse_pids(std::string_view text) {
   return out;
 }
 
+// Of the groups below a group, which somebody else made.
+std::vector<std::int64_t> pids_below(const fs::path& group) {
+  std::vector<std::int64_t> out;
+  std::error_code error;
+  for (fs::recursive_directory_iterator it(group, error), end; !error && it != end; it.increment(error)) {
+    if (it->path().filename() != "cgroup.procs") continue;
+    if (const auto text = read_file(it->path(), mib(4))) std::ranges::copy(parse_pids(*text), std::back_inserter(out));
+  }
+  return out;
+}
+
 Result<void> write_control(const fs::path& path, std::string_view text) {
   const UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
   if (!fd.valid()) return fail(errno_error(fmt::format("opening {}", path.native()), errno));
@@ -157,6 +168,9 @@ std::vector<std::int64_t> Cgroups::pids(std::string_view uid) const {
   for (const auto& root : hierarchy_.roots) {
     const auto text = read_file(root / cgroup_name(uid) / "cgroup.procs", mib(4));
     if (text) std::ranges::copy(parse_pids(*text), std::back_inserter(out));
+  }
+  for (const auto& root : hierarchy_.roots) {
+    if (out.empty()) out = pids_below(root / cgroup_name(uid));
   }
   std::ranges::sort(out);
   out.erase(std::ranges::unique(out).begin(), out.end());

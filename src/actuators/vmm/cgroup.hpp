@@ -47,7 +47,7 @@ class Cgroups {
 
   Result<bool> make(std::string_view uid);  // false: it was there
   [[nodiscard]] bool exists(std::string_view uid) const;
-  // The processes in it, without zombies; empty when there is no such group.
+  // The processes in it, without zombies; empty when there is no such group. Where it has none, those of groups below it.
   [[nodiscard]] std::vector<std::int64_t> pids(std::string_view uid) const;
   [[nodiscard]] bool populated(std::string_view uid) const;
   // SIGKILL to everything in it, forks included; does not wait for the end. False: there was nothing to kill.

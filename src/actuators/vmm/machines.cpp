@@ -46,8 +46,25 @@ std::string program_of_shim(const Process& shim) {
   return separator == shim.arguments.end() || separator + 1 == shim.arguments.end() ? std::string() : *(separator + 1);
 }
 
+std::string own_program() {
+  std::error_code error;
+  return std::string(executable_path(fs::read_symlink("/proc/self/exe", error).native()));
+}
+
+// A child of ours that is on its way to be a shim shows our own program and command line.
+bool shows_itself(const Process& process) {
+  static const auto kOwn = own_program();
+  return !process.arguments.empty() && executable_path(process.exe) != kOwn;
+}
+
 ProcessView view_of(const Process& process, const std::string& socket, bool in_group) {
-  return {process.pid, process.start_time_ticks, process.exe, is_shim(process), names_path(process.arguments, socket), in_group};
+  return {.pid = process.pid,
+          .start_time_ticks = process.start_time_ticks,
+          .exe = process.exe,
+          .is_shim = is_shim(process),
+          .names_socket = names_path(process.arguments, socket),
+          .in_cgroup = in_group,
+          .unreadable = !shows_itself(process)};
 }
 
 }  // namespace
@@ -100,6 +117,11 @@ Result<Applied> Machines::apply(const ResumeVmm& step) {
 
 Result<Applied> Machines::apply(const KillVmm& step) {
   if (!cgroups_) return fail(no_cgroups_);
+  auto view = begin_view(step.vm_uid);
+  for (const auto& member : members(step.vm_uid)) view.processes.push_back(view_of(member.process, view.socket, true));
+  if (is_foreign_group(view))
+    return fail(
+        {ErrorCode::Conflict, fmt::format("NameConflict: the processes in cgroup {} are not ours", cgroup_name(step.vm_uid))});
   BGR_TRY(const bool killed, cgroups_->kill(step.vm_uid));
   return killed ? Applied::Changed : Applied::Unchanged;
 }
@@ -265,7 +287,8 @@ void Machines::add_stray(VmmView& view, const Process& process) {
   view.processes.push_back(view_of(process, view.socket, false));
 }
 
-// The shim writes the record while it is still in the group: where the group was empty before this, the record is complete.
+// The shim writes the record while it is still in the group: where none of ours was in the group before this, the record is
+// complete.
 void Machines::add_exit(VmmView& view, const std::string& uid) const {
   const auto text = read_file(exit_record_path(options_.layout, uid), kib(512));
   if (text) {
@@ -274,7 +297,8 @@ void Machines::add_exit(VmmView& view, const std::string& uid) const {
     return;
   }
   // The log is made before the VMM: a shim that left nothing else was killed, which only a kill of the whole group does.
-  if (!view.cgroup_populated && ::access(vmm_log_path(options_.layout, uid).c_str(), F_OK) == 0) {
+  const bool gone = !view.cgroup_populated || is_foreign_group(view);
+  if (gone && ::access(vmm_log_path(options_.layout, uid).c_str(), F_OK) == 0) {
     view.exit = ExitView{.reason = "Killed", .signal = SIGKILL, .message = "the VMM and its shim were killed together"};
   }
 }

@@ -331,6 +331,61 @@ TEST_CASE("a shim that ends under its living VMM, and another program under the 
   CHECK(host.machines->apply(KillVmm{group.uid}));
 }
 
+TEST_CASE("strangers in a group of our name are shown as such, never killed, and nothing is started beside them") {
+  on_each_hierarchy([](Scratch& host, test::Group& group) {
+    REQUIRE(group.cgroups.make(group.uid));
+    const auto into = group.cgroups.open_for_spawn(group.uid).value();
+    Spawn what{{"/bin/sleep", "600"}};
+    if (group.cgroups.hierarchy().version == 2) what.cgroup_directory = into.front().get();
+    for (const auto& fd : into) {
+      if (group.cgroups.hierarchy().version == 1) what.cgroup_procs.push_back(fd.get());
+    }
+    auto stranger = spawn(what);
+    REQUIRE(stranger);
+    const auto shown = [&] { return is_foreign_group(host.machines->observe(group.uid, Monitor::Leave)); };
+    CHECK(test::eventually(shown));  // its command line comes a moment after its program
+    const auto view = host.machines->observe(group.uid, Monitor::Leave);
+    const auto all = host.machines->observe_all({group.uid});
+    const auto killed = host.machines->apply(KillVmm{group.uid});
+    const auto removed = host.machines->apply(RemoveCgroup{group.uid});
+    const auto launched = host.machines->apply(host.step(group.uid));
+    CHECK(view.cgroup_populated);
+    REQUIRE(view.processes.size() == 1);
+    CHECK(view.processes[0].pid == stranger->pid);
+    CHECK_FALSE(view.processes[0].unreadable);
+    CHECK(is_foreign_group(view));
+    CHECK(is_foreign_group(*all->at(group.uid).vmm));
+    REQUIRE_FALSE(killed);
+    CHECK(killed.error().code == ErrorCode::Conflict);
+    CHECK(killed.error().message.starts_with("NameConflict: "));
+    CHECK_FALSE(removed);
+    CHECK_FALSE(launched);
+    siginfo_t info{};
+    CHECK(::waitid(P_PIDFD, static_cast<id_t>(stranger->pidfd.get()), &info, WEXITED | WNOHANG | WNOWAIT) == 0);
+    CHECK(info.si_pid == 0);  // it lives
+    ::kill(static_cast<pid_t>(stranger->pid), SIGKILL);
+    ::waitid(P_PIDFD, static_cast<id_t>(stranger->pidfd.get()), &info, WEXITED);
+    CHECK_FALSE(shown());
+  });
+}
+
+TEST_CASE("a stranger in a group below one of our name is found too") {
+  on_each_hierarchy([](Scratch& host, test::Group& group) {
+    REQUIRE(group.cgroups.make(group.uid));
+    const auto below = group.cgroups.hierarchy().roots.front() / cgroup_name(group.uid) / "below";
+    REQUIRE(std::filesystem::create_directory(below));
+    auto stranger = spawn({{"/bin/sleep", "600"}});
+    REQUIRE(stranger);
+    std::ofstream(below / "cgroup.procs") << stranger->pid << std::flush;
+    CHECK(test::eventually([&] { return is_foreign_group(host.machines->observe(group.uid, Monitor::Leave)); }));
+    ::kill(static_cast<pid_t>(stranger->pid), SIGKILL);
+    siginfo_t info{};
+    ::waitid(P_PIDFD, static_cast<id_t>(stranger->pidfd.get()), &info, WEXITED);
+    std::error_code busy;
+    CHECK(test::eventually([&] { return std::filesystem::remove(below, busy); }));
+  });
+}
+
 TEST_CASE("many VMs are observed in one pass, and it is said how long that takes") {
   const auto hierarchies = test::usable_hierarchies();
   if (hierarchies.empty()) return;

@@ -119,8 +119,9 @@ std::vector<api::KernelObjectStatus> kernel_objects(const api::Object& vm, const
   rows.push_back({.type = "cgroup",
                   .name = actuators::cgroup_name(at.uid),
                   .desired = desired,
-                  .observed = presence(host.cgroup_exists),
-                  .detail = !host.cgroup_exists     ? ""
+                  .observed = at.strangers.empty() ? presence(host.cgroup_exists) : "foreign",
+                  .detail = !at.strangers.empty()   ? "has processes that are not ours, left alone: " + list_of(at.strangers)
+                            : !host.cgroup_exists   ? ""
                             : host.cgroup_populated ? "with processes"
                                                     : "empty"});
   add_taps(rows, at, desired);

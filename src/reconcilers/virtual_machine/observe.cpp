@@ -2,6 +2,7 @@
 #include "reconcilers/virtual_machine/observe.hpp"
 
 #include "base/random.hpp"
+#include "reconcilers/virtual_machine/situation.hpp"
 #include "store/visit.hpp"
 
 namespace banger::reconcilers::virtual_machine {
@@ -125,7 +126,7 @@ Result<Observed> observe(Ports& ports, const actuators::Layout& layout, const ap
   }
   // A listing costs as much as there are VMs; most passes can do without.
   observed.leases = leases_in_use(ports.objects, observed.host);
-  const bool running = observed.host.vmm.cgroup_populated && observed.host.sidecar;
+  const bool running = is_alive(observed.host.vmm) && observed.host.sidecar;
   // One that is being deleted gives its addresses back when nothing of it is left, its directory last.
   const bool enough = vm.meta.deletion_time ? observed.host.directory_exists : running || holds_all(spec, vm.meta.uid, observed);
   if (!enough) {

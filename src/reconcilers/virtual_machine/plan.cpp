@@ -94,6 +94,17 @@ Plan plan_strays(const Situation& at) {
   return plan;
 }
 
+void say_foreign_group(Plan& plan, const Situation& at) {
+  const bool said = std::ranges::find(plan.findings, "NameConflict", &Finding::type) != plan.findings.end();
+  if (at.strangers.empty()) return;
+  if (plan.steps.empty() || !plan.look_again) plan.look_again = kStrangers;
+  if (said) return;
+  auto message = foreign_group(at);
+  plan.findings.push_back(
+      {.type = "NameConflict", .status = ConditionStatus::True, .reason = "ForeignObject", .message = message});
+  plan.events.push_back({.type = api::EventType::Warning, .reason = "NameConflict", .message = std::move(message)});
+}
+
 Plan plan_power(const Situation& at) {
   if (!at.alive && !at.strays.empty()) return plan_strays(at);
   if (at.object.meta.deletion_time) return plan_deletion(at);
@@ -108,6 +119,7 @@ Plan plan_power(const Situation& at) {
 Plan plan_for(const api::Object& object, const Context& context, const actuators::VmView& host) {
   const auto at = look_at(object, context, host);
   auto plan = plan_power(at);
+  say_foreign_group(plan, at);
   if (!object.meta.deletion_time && !has_finalizer(object)) plan.finalizer = FinalizerChange::Add;
   keep_object_on_record(plan, at);
   return plan;

@@ -52,7 +52,9 @@ struct ProcessForm {
   std::string exe;
   Answer shim = Answer::no;
   Answer in_cgroup = Answer::no;
-  Answer verified = Answer::no;  // it is the VMM
+  Answer verified = Answer::no;    // it is the VMM
+  Answer stranger = Answer::no;    // does not name the VM's socket
+  Answer unreadable = Answer::no;  // shows no command line
 };
 struct DiskForm {
   std::string name;
@@ -170,9 +172,13 @@ std::span<const Field> fields_of<vm::TapForm>() {
 }
 template <>
 std::span<const Field> fields_of<vm::ProcessForm>() {
-  static const Field kRows[] = {FORM_ROW(vm::ProcessForm, "pid", pid), FORM_ROW(vm::ProcessForm, "exe", exe),
-                                FORM_ROW(vm::ProcessForm, "shim", shim), FORM_ROW(vm::ProcessForm, "inCgroup", in_cgroup),
-                                FORM_ROW(vm::ProcessForm, "verified", verified)};
+  static const Field kRows[] = {FORM_ROW(vm::ProcessForm, "pid", pid),
+                                FORM_ROW(vm::ProcessForm, "exe", exe),
+                                FORM_ROW(vm::ProcessForm, "shim", shim),
+                                FORM_ROW(vm::ProcessForm, "inCgroup", in_cgroup),
+                                FORM_ROW(vm::ProcessForm, "verified", verified),
+                                FORM_ROW(vm::ProcessForm, "stranger", stranger),
+                                FORM_ROW(vm::ProcessForm, "unreadable", unreadable)};
   return kRows;
 }
 template <>
@@ -319,8 +325,9 @@ void fill_processes(actuators::VmmView& view, const HostForm& form) {
                                       .start_time_ticks = 100,
                                       .exe = process.exe,
                                       .is_shim = is(process.shim),
-                                      .names_socket = true,
-                                      .in_cgroup = is(process.in_cgroup)};
+                                      .names_socket = !is(process.stranger) && !is(process.unreadable),
+                                      .in_cgroup = is(process.in_cgroup),
+                                      .unreadable = is(process.unreadable)};
     view.processes.push_back(seen);
     if (is(process.verified)) view.vmm = seen;
   }

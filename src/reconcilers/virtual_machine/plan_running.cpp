@@ -78,14 +78,16 @@ Plan plan_unverified(const Situation& at) {
   const auto& processes = at.host.vmm.processes;
   const auto suspect = std::ranges::find_if(
       processes, [](const auto& process) { return process.in_cgroup && process.names_socket && !process.is_shim; });
-  if (suspect == processes.end() && !shim_may_go_on(at) && at.sidecar->launches > 0)
+  // What shows nothing of itself is on its way out, or is not ours to end.
+  const bool shim = std::ranges::any_of(processes, [](const auto& each) { return each.in_cgroup && each.names_socket; });
+  if (suspect == processes.end() && shim && !shim_may_go_on(at) && at.sidecar->launches > 0)
     return plan_end(at, "StartFailed", "the shim runs without a VMM");
   if (suspect == processes.end()) {
     const bool starts = since_launch(at) <= kLaunchLimit;
     const std::string message = starts ? "waits for the VMM to show" : "waits for what the VMM's shim says about its end";
     say_ready(plan, ConditionStatus::False, starts ? "Starting" : "Ending", message);
     say_running(plan, ConditionStatus::False, starts ? "Starting" : "Ending", message);
-    plan.look_again = milliseconds(200);
+    plan.look_again = shim_may_go_on(at) ? milliseconds(200) : milliseconds(2000);
     return plan;
   }
   // It may be our VMM whose program was replaced by an upgrade: never ended for that.

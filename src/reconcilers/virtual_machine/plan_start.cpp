@@ -46,8 +46,10 @@ bool references_ready(Plan& plan, const Situation& at) {
 
 bool names_free(Plan& plan, const Situation& at) {
   const auto* link = foreign_tap(at);
-  auto message =
-      link != nullptr ? fmt::format("the link {} exists and is not ours; it is left as it is", link->name) : foreign_device(at);
+  auto message = foreign_group(at);
+  if (message.empty())
+    message =
+        link != nullptr ? fmt::format("the link {} exists and is not ours; it is left as it is", link->name) : foreign_device(at);
   if (message.empty()) return true;
   plan.findings.push_back(
       {.type = "NameConflict", .status = ConditionStatus::True, .reason = "ForeignObject", .message = message});

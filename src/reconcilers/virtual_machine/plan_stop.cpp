@@ -185,7 +185,9 @@ Plan plan_stopped(const Situation& at, std::string_view phase, std::string_view 
     plan_verdict(plan, at);
     plan.events.push_back({.type = api::EventType::Normal, .reason = "Stopped", .message = std::string(message)});
   }
-  const bool idle = teardown.steps.empty() && teardown.waits.empty();
+  // Strangers in a group of its name keep what it has, and nothing else from being stopped.
+  const bool beside = !at.strangers.empty() && teardown.waits.size() == 1;
+  const bool idle = teardown.steps.empty() && (teardown.waits.empty() || beside);
   if (!idle) take_up(plan, at, std::move(teardown), "what was made for the VMM is being removed: ");
   if (at.sidecar != nullptr) {
     auto next = idle ? cleared_record(at) : *at.sidecar;

@@ -494,6 +494,41 @@ TEST_CASE_FIXTURE(World, "another VMM that names our socket stops every start un
   CHECK(condition("Ready") == "True Ready");
 }
 
+TEST_CASE_FIXTURE(World, "a stranger in a group of our name is never ended, and a start, a stop and a delete wait for him") {
+  const auto uid = running_vm();
+  const actuators::ProcessView sleep{.pid = 4242, .exe = "/usr/bin/sleep"};
+  const auto waits = [&] {
+    settle();
+    CHECK(host.observe_vm(uid, 1)->vmm.processes.size() == 1);
+    CHECK(condition("NameConflict") == "True ForeignObject");
+    CHECK(message("NameConflict").find("/usr/bin/sleep (pid 4242)") != std::string::npos);
+    CHECK(message("NameConflict").find(actuators::cgroup_name(uid)) != std::string::npos);
+    CHECK(condition("Running").starts_with("False"));
+    const auto rows = status().kernel_objects;
+    const auto group = std::ranges::find(rows, "cgroup", &api::KernelObjectStatus::type);
+    REQUIRE(group != rows.end());
+    CHECK(group->observed == "foreign");
+  };
+  host.exit_vmm(uid, {.reason = "Crashed", .message = ""});
+  host.add_stranger(uid, sleep);
+  waits();
+  CHECK(condition("Ready") == "False NameConflict");
+  host.lose_sidecar(uid);
+  waits();
+  edit_vm([](auto& spec, auto&) { spec.power_state = api::PowerState::Stopped; });
+  waits();
+  CHECK(message("Ready").find("is not ours to empty") != std::string::npos);
+  remove(vm_key());
+  waits();
+  CHECK(status().phase == "Deleting");
+  CHECK(host.disk_exists(uid, "root"));
+  host.remove_strays(uid);
+  clock.advance(seconds(6));
+  settle();
+  CHECK_FALSE(exists(vm_key()));
+  CHECK(host.leftovers().empty());
+}
+
 TEST_CASE_FIXTURE(World, "a deleted VM leaves nothing, its address included") {
   running_vm();
   remove(vm_key());

@@ -15,6 +15,8 @@ using std::chrono::milliseconds;
 using std::chrono::minutes;
 using std::chrono::seconds;
 
+bool is_alive(const actuators::VmmView& view) { return view.vmm || (view.cgroup_populated && !is_foreign_group(view)); }
+
 Situation look_at(const api::Object& object, const Context& context, const actuators::VmView& host) {
   const auto& vm = std::get<api::VirtualMachine>(object.body);
   Situation at{.object = object,
@@ -25,10 +27,13 @@ Situation look_at(const api::Object& object, const Context& context, const actua
                .sidecar = host.sidecar ? &*host.sidecar : nullptr,
                .vmm = host.vmm.vmm ? &*host.vmm.vmm : nullptr,
                .strays = {},
-               .alive = host.vmm.cgroup_populated || host.vmm.vmm,
+               .strangers = {},
+               .alive = is_alive(host.vmm),
                .uid = object.meta.uid};
+  const bool foreign = is_foreign_group(host.vmm);
   for (const auto& process : host.vmm.processes) {
     if (process.names_socket && !process.in_cgroup) at.strays.push_back(&process);
+    if (foreign && process.in_cgroup && !process.unreadable) at.strangers.push_back(&process);
   }
   return at;
 }
@@ -52,6 +57,13 @@ const actuators::DiskView* find_disk(const Situation& at, std::string_view name)
 const actuators::LinkView* foreign_tap(const Situation& at) {
   const auto found = std::ranges::find_if(at.host.links, [&](const auto& link) { return link.owner != at.uid; });
   return found == at.host.links.end() ? nullptr : &*found;
+}
+
+std::string foreign_group(const Situation& at) {
+  if (at.strangers.empty()) return {};
+  return fmt::format("the cgroup {} has {} that {} not ours: {}; {} left alone", actuators::cgroup_name(at.uid),
+                     at.strangers.size() == 1 ? "a process" : "processes", at.strangers.size() == 1 ? "is" : "are",
+                     list_of(at.strangers), at.strangers.size() == 1 ? "it is" : "they are");
 }
 
 std::optional<actuators::SshTarget> ssh_target(const Situation& at) {

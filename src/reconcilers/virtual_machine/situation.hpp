@@ -12,6 +12,7 @@ namespace banger::reconcilers::virtual_machine {
 inline constexpr std::chrono::milliseconds kAtOnce{0};
 inline constexpr std::chrono::milliseconds kBarrier{100};                            // a killed VMM is about to go
 inline constexpr std::chrono::milliseconds kSlowly = std::chrono::seconds(30);       // conflicts; deep check of a running VM
+inline constexpr std::chrono::milliseconds kStrangers = std::chrono::seconds(5);     // when they go, nothing tells us
 inline constexpr std::chrono::milliseconds kLaunchLimit = std::chrono::seconds(30);  // from launch to a verified, running VMM
 
 inline constexpr std::chrono::milliseconds kShortRun = std::chrono::seconds(20);  // hardly enough to boot
@@ -24,19 +25,22 @@ struct Situation {
   const api::VirtualMachineSpec& spec;
   const Context& observed;
   const actuators::VmView& host;
-  const actuators::Sidecar* sidecar;                  // null: none that can be read
-  const actuators::ProcessView* vmm;                  // null: none that is verified
-  std::vector<const actuators::ProcessView*> strays;  // name our socket from outside our cgroup
-  bool alive = false;                                 // the cgroup is populated
+  const actuators::Sidecar* sidecar;                     // null: none that can be read
+  const actuators::ProcessView* vmm;                     // null: none that is verified
+  std::vector<const actuators::ProcessView*> strays;     // name our socket from outside our cgroup
+  std::vector<const actuators::ProcessView*> strangers;  // in a cgroup of our name that is somebody else's
+  bool alive = false;                                    // the cgroup is populated, and not by strangers
   const std::string& uid;
 };
 
+bool is_alive(const actuators::VmmView& view);
 Situation look_at(const api::Object& vm, const Context& context, const actuators::VmView& host);
 
 const actuators::JobView* find_job(const Situation& at, std::string_view name);
 const actuators::LinkView* own_tap(const Situation& at, std::string_view name);
 const actuators::DiskView* find_disk(const Situation& at, std::string_view name);
 const actuators::LinkView* foreign_tap(const Situation& at);          // the first link that bears one of our names, not our label
+std::string foreign_group(const Situation& at);                       // a sentence; empty: there is none
 std::optional<actuators::SshTarget> ssh_target(const Situation& at);  // of the running VMM; absent: no ssh or no interface
 
 // The Ready condition was true for the VMM that is observed now.

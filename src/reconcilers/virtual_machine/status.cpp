@@ -151,7 +151,7 @@ void fill_history(api::VirtualMachineStatus& status, const Observed& observed, c
   // A kill that was asked for is no news; everything else that is on record is.
   const auto& exit = observed.host.vmm.exit;
   const bool on_purpose = sidecar && sidecar->ended == kEndedOnPurpose;
-  const bool lost_in_reboot = sidecar && !exit && !observed.host.vmm.cgroup_populated && sidecar->launches > 0 &&
+  const bool lost_in_reboot = sidecar && !exit && !is_alive(observed.host.vmm) && sidecar->launches > 0 &&
                               sidecar->ended.empty() && sidecar->boot_id != observed.host.boot_id;
   if (exit && !on_purpose) {
     const bool ours = sidecar && !sidecar->ended.empty() && exit->reason == "Killed";

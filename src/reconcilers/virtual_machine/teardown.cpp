@@ -19,6 +19,8 @@ struct Look {
 };
 
 Look vmm(const Situation& at) {
+  // Ours may be ending beside them: what it had open stays until the group is empty.
+  if (!at.strangers.empty()) return {.steps = {}, .stays = "is not ours to empty: " + foreign_group(at), .name = "its cgroup"};
   if (!at.alive) return {};
   return {.steps = {},
           .stays = at.vmm != nullptr ? fmt::format("runs as pid {}", at.vmm->pid) : "has processes in its cgroup",
@@ -73,7 +75,7 @@ Look cow_loop(const Situation& at) {
 bool may_have_written(const Situation& at) {
   const auto tap = [&](const auto& link) { return !link.leaving && own_tap(at, link.name) != nullptr; };
   return !at.host.disks.empty() &&
-         (at.host.run_directory_exists || at.host.vmm.cgroup_exists ||
+         (at.host.run_directory_exists || (at.host.vmm.cgroup_exists && at.strangers.empty()) ||
           (own_node(at) != nullptr && own_node(at)->open_count == 0) || std::ranges::any_of(at.host.links, tap));
 }
 
@@ -92,7 +94,7 @@ Look look_at_thing(Thing thing, const Situation& at, Purpose purpose) {
       if (!at.host.run_directory_exists) return {};
       return {.steps = {step("RunDirectory", actuators::ClearRunDirectory{at.uid})}, .stays = "", .name = "its run directory"};
     case Thing::Cgroup:
-      if (!at.host.vmm.cgroup_exists) return {};
+      if (!at.host.vmm.cgroup_exists || !at.strangers.empty()) return {};
       return {.steps = {step("Cgroup", actuators::RemoveCgroup{at.uid})}, .stays = "", .name = "its cgroup"};
     case Thing::RootDevice:
       return root_device(at);
