@@ -10,6 +10,7 @@
 
 namespace banger::api::schema {
 
+using actuators::KernelRecord;
 using actuators::NicRecord;
 using actuators::ProcessRecord;
 using actuators::Sidecar;
@@ -24,6 +25,18 @@ std::span<const Field> fields_of<NicRecord>() {
       {.name = "address", .member = member<&NicRecord::address>(), .doc = "address and prefix in the guest"},
       {.name = "gateway", .member = member<&NicRecord::gateway>(), .doc = "default route of the guest"},
       {.name = "tapIndex", .member = member<&NicRecord::tap_index>(), .doc = "interface index of the tap at launch"},
+      {.name = "mtu", .member = member<&NicRecord::mtu>(), .doc = "that the guest was told at launch"},
+      {.name = "nameservers", .member = member<&NicRecord::nameservers>(), .doc = "of the network at launch"},
+  };
+  return kRows;
+}
+
+template <>
+std::span<const Field> fields_of<KernelRecord>() {
+  static const Field kRows[] = {
+      {.name = "path", .member = member<&KernelRecord::path>(), .doc = "the kernel's file"},
+      {.name = "initrd", .member = member<&KernelRecord::initrd>(), .doc = "the kernel's initrd"},
+      {.name = "args", .member = member<&KernelRecord::args>(), .doc = "the Kernel's arguments"},
   };
   return kRows;
 }
@@ -49,6 +62,7 @@ std::span<const Field> fields_of<Sidecar>() {
       {.name = "generation", .member = member<&Sidecar::generation>(), .doc = "of launchedSpec"},
       {.name = "launchedSpec", .member = member<&Sidecar::launched_spec>(), .doc = "what the VMM was made from"},
       {.name = "nics", .member = member<&Sidecar::nics>(), .doc = "network interfaces"},
+      {.name = "kernel", .member = member<&Sidecar::kernel>(), .doc = "what was booted"},
       {.name = "imageDigest", .member = member<&Sidecar::image_digest>(), .doc = "of the image"},
       {.name = "rootBackend", .member = member<&Sidecar::root_backend>(), .doc = "how the root disk was made"},
       {.name = "rootBackendReason", .member = member<&Sidecar::root_backend_reason>(), .doc = "why no better one"},

@@ -23,7 +23,17 @@ struct NicRecord {
   std::string address;  // "10.1.2.3/24"
   std::string gateway;
   std::int64_t tap_index = 0;  // interface index of the tap that the VMM of the last launch opened; 0: none yet
+  // What the guest of the last launch was told of the network; without an MTU nothing is known.
+  std::int64_t mtu = 0;
+  std::vector<std::string> nameservers{};
   bool operator==(const NicRecord&) const = default;
+};
+
+struct KernelRecord {  // what was booted at the last launch
+  std::string path;
+  std::string initrd;
+  std::vector<std::string> args;  // the Kernel's, without the VM's own
+  bool operator==(const KernelRecord&) const = default;
 };
 
 struct ProcessRecord {  // the VMM of the last launch, once it was seen
@@ -42,6 +52,7 @@ struct Sidecar {
   std::uint64_t generation = 0;           // of launched_spec
   api::VirtualMachineSpec launched_spec;  // what the running (or last) VMM was made from
   std::vector<NicRecord> nics;
+  std::optional<KernelRecord> kernel{};  // absent: not known
   std::string image_digest;
   std::string root_backend;             // "dm-snapshot" | "reflink" | "copy"; set once the root disk is made
   std::string root_backend_reason;      // with backend auto: why no better one

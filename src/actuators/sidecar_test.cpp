@@ -30,7 +30,10 @@ Sidecar full() {
                    .mac = "02:00:00:00:00:01",
                    .address = "10.1.2.3/24",
                    .gateway = "10.1.2.1",
-                   .tap_index = 42}};
+                   .tap_index = 42,
+                   .mtu = 9000,
+                   .nameservers = {"192.0.2.53"}}};
+  sidecar.kernel = KernelRecord{.path = "/boot/vmlinuz", .initrd = "/v/initrd", .args = {"quiet", "a b"}};
   sidecar.image_digest = "sha256:00";
   sidecar.root_backend = "reflink";
   sidecar.disk_names = {"data"};

@@ -157,6 +157,7 @@ struct VmmDisk {
 struct VmmNic {
   std::string tap;
   std::string mac;
+  std::int64_t mtu = 1500;  // that the guest is told
   bool operator==(const VmmNic&) const = default;
 };
 struct LaunchVmm {  // cgroup, run directory, shim, VMM. Refused (Busy) while the cgroup is populated or a disk is locked

@@ -78,7 +78,10 @@ std::span<const Field> fields_of<TerminationStatus>() {
 template <>
 std::span<const Field> fields_of<PendingChange>() {
   static const Field kRows[] = {
-      {.name = "field", .member = member<&PendingChange::field>(), .doc = "the field that was changed", .required = true},
+      {.name = "field",
+       .member = member<&PendingChange::field>(),
+       .doc = "what was changed: `spec.memory`, `Kernel/host.path`, `Network/default.mtu`",
+       .required = true},
       {.name = "updateClass", .member = member<&PendingChange::update_class>(), .doc = "what it waits for: Restart or Recreate"},
       {.name = "from", .member = member<&PendingChange::from>(), .doc = "what the running VM has"},
       {.name = "to", .member = member<&PendingChange::to>(), .doc = "what it will have"},
@@ -156,7 +159,7 @@ std::span<const Field> fields_of<VirtualMachineStatus>() {
        .doc = "it is not started again before this"},
       {.name = "pendingChanges",
        .member = member<&VirtualMachineStatus::pending_changes>(),
-       .doc = "changes of the spec that wait",
+       .doc = "changes of the spec, the Kernel and the Networks that wait",
        .list_key = "field"},
       {.name = "steps", .member = member<&VirtualMachineStatus::steps>(), .doc = "the latest start or stop, step by step"},
       {.name = "kernelObjects",

@@ -96,7 +96,8 @@ void add_devices(const LaunchVmm& step, std::vector<std::string>& argv) {
   }
   for (std::size_t i = 0; i < step.nics.size(); ++i) {
     add("-netdev", fmt::format("tap,id=net{},ifname={},script=no,downscript=no,vhost=off", i, step.nics[i].tap));
-    add("-device", fmt::format("virtio-net-device,netdev=net{},mac={}", i, step.nics[i].mac));
+    const auto mtu = step.nics[i].mtu == 1500 ? std::string() : fmt::format(",host_mtu={}", step.nics[i].mtu);
+    add("-device", fmt::format("virtio-net-device,netdev=net{},mac={}{}", i, step.nics[i].mac, mtu));
   }
   add("-device", "virtio-rng-device");
 }

@@ -3,6 +3,8 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+
 #include "base/text.hpp"
 
 using namespace banger;
@@ -36,6 +38,14 @@ std::string refusal(const LaunchVmm& step) {
 }
 
 }  // namespace
+
+TEST_CASE("a guest on a network with another MTU is told so") {
+  auto step = web();
+  step.nics[0].mtu = 9000;
+  const auto argv = qemu_command(step, host("tcg"));
+  REQUIRE(argv);
+  CHECK(std::ranges::count(*argv, "virtio-net-device,netdev=net0,mac=02:00:00:00:00:01,host_mtu=9000") == 1);
+}
 
 TEST_CASE("the command line under TCG") {
   const auto argv = qemu_command(web(), host("tcg"));

@@ -39,6 +39,7 @@ struct NetworkForm {
   Answer found = Answer::yes;
   Answer ready = Answer::yes;
   std::string message, uid, cidr, gateway, bridge;
+  std::int64_t mtu = 1500;
   std::vector<std::string> nameservers;
 };
 struct TapForm {
@@ -153,15 +154,12 @@ std::span<const Field> fields_of<vm::ReferenceForm>() {
 }
 template <>
 std::span<const Field> fields_of<vm::NetworkForm>() {
-  static const Field kRows[] = {FORM_ROW(vm::NetworkForm, "name", name),
-                                FORM_ROW(vm::NetworkForm, "found", found),
-                                FORM_ROW(vm::NetworkForm, "ready", ready),
-                                FORM_ROW(vm::NetworkForm, "message", message),
-                                FORM_ROW(vm::NetworkForm, "uid", uid),
-                                FORM_ROW(vm::NetworkForm, "cidr", cidr),
-                                FORM_ROW(vm::NetworkForm, "gateway", gateway),
-                                FORM_ROW(vm::NetworkForm, "bridge", bridge),
-                                FORM_ROW(vm::NetworkForm, "nameservers", nameservers)};
+  static const Field kRows[] = {
+      FORM_ROW(vm::NetworkForm, "name", name),       FORM_ROW(vm::NetworkForm, "found", found),
+      FORM_ROW(vm::NetworkForm, "ready", ready),     FORM_ROW(vm::NetworkForm, "message", message),
+      FORM_ROW(vm::NetworkForm, "uid", uid),         FORM_ROW(vm::NetworkForm, "cidr", cidr),
+      FORM_ROW(vm::NetworkForm, "gateway", gateway), FORM_ROW(vm::NetworkForm, "bridge", bridge),
+      FORM_ROW(vm::NetworkForm, "mtu", mtu),         FORM_ROW(vm::NetworkForm, "nameservers", nameservers)};
   return kRows;
 }
 template <>
@@ -475,7 +473,7 @@ PlanCase read_case(std::string_view desired, std::string_view observed) {
                                    .cidr = network.cidr,
                                    .gateway = network.gateway,
                                    .bridge = network.bridge,
-                                   .mtu = 1500,
+                                   .mtu = network.mtu,
                                    .nameservers = network.nameservers};
   }
   seen.leases = form.leases;

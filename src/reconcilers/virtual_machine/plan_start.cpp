@@ -281,7 +281,12 @@ actuators::Sidecar launch_record(const Situation& at, actuators::Sidecar next) {
   for (auto& nic : next.nics) {
     const auto* tap = own_tap(at, nic.tap);
     nic.tap_index = tap != nullptr ? tap->index : 0;
+    const auto& network = network_named(at.observed, nic.network);
+    nic.mtu = network.mtu;
+    nic.nameservers = network.nameservers;
   }
+  const auto& kernel = at.observed.kernel;
+  next.kernel = actuators::KernelRecord{.path = kernel.path, .initrd = kernel.initrd, .args = kernel.args};
   next.boot_id = at.host.boot_id;
   if (!next.ended.empty() && next.ended != kEndedOnPurpose) ++next.restarts;
   ++next.launches;
@@ -309,7 +314,8 @@ actuators::LaunchVmm launch_of(const Situation& at, const std::vector<actuators:
                             .lock_path = actuators::root_cow_path(at.observed.layout, at.uid).string()};
   launch.kernel_args.insert(launch.kernel_args.end(), at.spec.kernel_args.begin(), at.spec.kernel_args.end());
   for (const auto& disk : at.spec.disks) launch.disks.push_back({.name = disk.name, .path = find_disk(at, disk.name)->path});
-  for (const auto& nic : nics) launch.nics.push_back({.tap = nic.tap, .mac = nic.mac});
+  for (const auto& nic : nics)
+    launch.nics.push_back({.tap = nic.tap, .mac = nic.mac, .mtu = network_named(at.observed, nic.network).mtu});
   return launch;
 }
 

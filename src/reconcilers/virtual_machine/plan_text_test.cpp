@@ -77,7 +77,10 @@ struct Arguments {
       if (!disk.lock_path.empty()) row.get_object()["lock"] = disk.lock_path;
     }
     json::array nics;
-    for (const auto& nic : s.nics) nics.push_back(json::value{{"tap", nic.tap}, {"mac", nic.mac}});
+    for (const auto& nic : s.nics) {
+      auto& row = nics.emplace_back(json::value{{"tap", nic.tap}, {"mac", nic.mac}});
+      if (nic.mtu != 1500) row.get_object()["mtu"] = nic.mtu;
+    }
     return {{"cpus", s.cpus},
             {"memory", api::format_quantity(s.memory)},
             {"kernel", s.kernel_path},

@@ -529,6 +529,32 @@ TEST_CASE_FIXTURE(World, "a stranger in a group of our name is never ended, and 
   CHECK(host.leftovers().empty());
 }
 
+TEST_CASE_FIXTURE(World, "what a Kernel or a Network says otherwise waits for a restart and is announced") {
+  const auto uid = running_vm();
+  CHECK(condition("RestartRequired") == "absent");
+  host.add_host_kernel({.version = "6.1.0-2-amd64", .path = "/boot/vmlinuz-6.1.0-2", .modules_dir = "/lib/modules/6.1.0-2"});
+  clock.advance(minutes(2));
+  settle();
+  pass(vm_key());  // woken by the Kernel's status
+  CHECK(message("RestartRequired").starts_with("Kernel/host.path /boot/vmlinuz-6.1.0-1 → /boot/vmlinuz-6.1.0-2, "));
+  REQUIRE(objects
+              .edit(key(api::Kind::Network, "default"),
+                    [](api::Object& object) -> Result<void> {
+                      std::get<api::Network>(object.body).spec.mtu = 9000;
+                      return {};
+                    })
+              .has_value());
+  settle();
+  pass(vm_key());
+  CHECK(message("RestartRequired").find("Network/default.mtu 1500 → 9000") != std::string::npos);
+  CHECK(status().pending_changes.size() == 3);
+  edit_vm([](auto& spec, auto&) { spec.restart_nonce = "1"; });
+  settle();
+  CHECK(condition("RestartRequired") == "absent");
+  CHECK(status().pending_changes.empty());
+  CHECK(host.launched(uid)->nics.at(0).mtu == 9000);
+}
+
 TEST_CASE_FIXTURE(World, "a deleted VM leaves nothing, its address included") {
   running_vm();
   remove(vm_key());

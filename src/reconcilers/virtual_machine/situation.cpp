@@ -143,12 +143,56 @@ std::string sentence_of(const std::vector<api::FieldChange>& changes) {
   return join(parts, ", ");
 }
 
+class Changes {
+ public:
+  explicit Changes(std::string of) : of_(std::move(of)) {}
+  void look(std::string_view field, const std::string& from, const std::string& to) {
+    if (from != to)
+      all.push_back(
+          {.field = fmt::format("{}.{}", of_, field), .update_class = api::UpdateClass::Restart, .from = from, .to = to});
+  }
+  std::vector<api::FieldChange> all;
+
+ private:
+  std::string of_;
+};
+
+// What the running guest was given of its Kernel and its Networks and would be given otherwise now. One that is not ready says
+// nothing, nor does a record that does not know.
+std::vector<api::FieldChange> changes_around(const Situation& at) {
+  if (!at.alive) return {};
+  std::vector<api::FieldChange> all;
+  const auto& old = at.sidecar->kernel;
+  const auto& kernel = at.observed.kernel;
+  if (old && kernel.state.ready && at.sidecar->launched_spec.kernel == at.spec.kernel) {
+    Changes changes("Kernel/" + at.spec.kernel);
+    changes.look("path", printable(old->path), printable(kernel.path));
+    changes.look("initrd", printable(old->initrd), printable(kernel.initrd));
+    changes.look("args", printable(join(old->args, " ")), printable(join(kernel.args, " ")));
+    all = std::move(changes.all);
+  }
+  for (const auto& nic : at.sidecar->nics) {
+    const auto& network = network_named(at.observed, nic.network);
+    if (nic.mtu == 0 || !network.state.ready) continue;
+    Changes changes("Network/" + nic.network);
+    changes.look("mtu", std::to_string(nic.mtu), std::to_string(network.mtu));
+    // Guests are told those of their first network.
+    if (&nic == &at.sidecar->nics.front())
+      changes.look("nameservers", join(nic.nameservers, " "), join(network.nameservers, " "));
+    for (auto& change : changes.all) {
+      if (std::ranges::find(all, change.field, &api::FieldChange::field) == all.end()) all.push_back(std::move(change));
+    }
+  }
+  return all;
+}
+
 }  // namespace
 
 void plan_pending_changes(Plan& plan, const Situation& at) {
-  if (at.sidecar == nullptr || at.sidecar->launched_spec == at.spec) return;
-  std::vector<api::FieldChange> restart;
+  if (at.sidecar == nullptr) return;
+  auto restart = changes_around(at);
   std::vector<api::FieldChange> recreate;
+  if (restart.empty() && at.sidecar->launched_spec == at.spec) return;
   for (auto& change : api::changed_fields(at.sidecar->launched_spec, at.spec)) {
     const bool recreates =
         change.update_class == api::UpdateClass::Recreate || change.update_class == api::UpdateClass::Immutable;
