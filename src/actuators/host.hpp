@@ -215,6 +215,8 @@ struct HostKernel {  // an installed kernel package: /boot/vmlinuz-<version> wit
 struct KernelView {
   std::string uid;
   FileFacts kernel;                      // spec.path, or the newest host kernel's
+  FileFacts initrd{};                    // spec.initrd, where one is given
+  bool boots = false;                    // the kernel's file is an ELF vmlinux or a bzImage
   std::vector<HostKernel> host_kernels;  // newest first (version order)
   std::vector<FileFacts> built;          // initrd-* in its directory
   bool directory_exists = false;
@@ -249,7 +251,8 @@ struct ImageQuery {
 };
 struct KernelQuery {
   std::string uid;
-  std::string path;  // empty for the host's package
+  std::string path;      // empty for the host's package
+  std::string initrd{};  // empty: none is given
 };
 struct NetworkQuery {
   std::string uid;

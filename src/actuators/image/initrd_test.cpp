@@ -269,7 +269,39 @@ TEST_CASE("the files of an image and a kernel are observed") {
   REQUIRE(f.build(""));
   const auto kernel = observe_kernel_files(f.layout, {.uid = kUid, .path = f.init.native()});
   CHECK(kernel.kernel.exists);
+  CHECK_FALSE(kernel.boots);
+  CHECK_FALSE(kernel.initrd.exists);
   CHECK(kernel.built.size() == 1);
+  const auto with = observe_kernel_files(f.layout, {.uid = kUid, .path = f.init.native(), .initrd = f.init.native()});
+  CHECK(with.initrd.exists);
+  CHECK_FALSE(observe_kernel_files(f.layout, {.uid = kUid, .path = "", .initrd = "/absent"}).initrd.exists);
+}
+
+TEST_CASE("a kernel is a vmlinux or a bzImage, and nothing else is") {
+  const testing::Directory directory;
+  const auto is = [&](std::string content) {
+    testing::write(directory.path() / "file", content);
+    return is_kernel(directory.path() / "file");
+  };
+  std::string image(4096, '\0');
+  CHECK_FALSE(is(image));
+  image.replace(0x202, 4, "HdrS");
+  CHECK_FALSE(is(image));  // without the boot flag
+  image.replace(0x1fe, 2, "\x55\xaa");
+  CHECK(is(image));
+  CHECK_FALSE(is(image.substr(0, 0x205)));
+  std::string elf(4096, '\0');
+  elf.replace(0, 4,
+              "\x7f"
+              "ELF");
+  elf[16] = 2;
+  CHECK(is(elf));
+  elf[16] = 3;  // as programs are that go anywhere
+  CHECK_FALSE(is(elf));
+  CHECK_FALSE(is(""));
+  CHECK_FALSE(is("#!/bin/sh\n"));
+  CHECK_FALSE(is_kernel(directory.path()));
+  CHECK_FALSE(is_kernel(directory.path() / "absent"));
 }
 
 }  // namespace banger::actuators::image

@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "actuators/image/kernels.hpp"
 
+#include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <array>
+#include <string_view>
 #include <system_error>
+
+#include "base/unique_fd.hpp"
 
 namespace banger::actuators::image {
 namespace {
@@ -65,6 +71,23 @@ FileFacts file_facts(const std::filesystem::path& path) {
   return facts;
 }
 
+bool is_kernel(const std::filesystem::path& path) {
+  constexpr std::string_view kElf =
+      "\x7f"
+      "ELF";
+  constexpr std::size_t kElfType = 16;
+  constexpr char kExecutable = 2;
+  constexpr std::size_t kBootFlag = 0x1fe;
+  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  if (!fd.valid()) return false;
+  std::array<char, 0x206> head{};
+  const auto got = ::pread(fd.get(), head.data(), head.size(), 0);
+  if (got < static_cast<ssize_t>(head.size())) return false;
+  const std::string_view text(head.data(), head.size());
+  if (text.starts_with(kElf)) return text[kElfType] == kExecutable && text[kElfType + 1] == 0;
+  return text.substr(kBootFlag, 2) == "\x55\xaa" && text.substr(kBootFlag + 4, 4) == "HdrS";
+}
+
 std::vector<FileFacts> files_named(const std::filesystem::path& directory, std::string_view prefix, std::string_view suffix) {
   std::vector<FileFacts> files;
   std::error_code error;
@@ -110,6 +133,8 @@ KernelView observe_kernel_files(const Layout& layout, const KernelQuery& query) 
   } else if (!view.host_kernels.empty()) {
     view.kernel = file_facts(view.host_kernels.front().path);
   }
+  view.boots = view.kernel.exists && is_kernel(view.kernel.path);
+  if (!query.initrd.empty()) view.initrd = file_facts(query.initrd);
   return view;
 }
 

@@ -21,6 +21,9 @@ bool version_less(std::string_view a, std::string_view b);
 
 FileFacts file_facts(const std::filesystem::path& path);  // absent or no regular file: exists is false
 
+// An ELF program that is linked to an address, as vmlinux is, or a bzImage (Linux' x86 boot protocol 2.00 and later).
+bool is_kernel(const std::filesystem::path& path);
+
 // The regular files <directory>/<prefix>*<suffix>, sorted by name.
 std::vector<FileFacts> files_named(const std::filesystem::path& directory, std::string_view prefix, std::string_view suffix);
 

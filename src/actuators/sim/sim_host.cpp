@@ -47,6 +47,8 @@ Result<KernelView> SimHost::observe_kernel(const KernelQuery& query) {
   } else if (!view.host_kernels.empty()) {
     view.kernel = facts_of(view.host_kernels.front().path);
   }
+  view.boots = view.kernel.exists && view.kernel.size >= kib(1);  // what is in a file is not modelled
+  if (!query.initrd.empty()) view.initrd = facts_of(query.initrd);
   view.built = files_below(kernel_dir(layout_, query.uid).string() + "/initrd-");
   view.directory_exists = directories_.contains(query.uid);
   view.record = record_at(query.uid);

@@ -95,6 +95,18 @@ void plan_initrd(Plan& plan, const api::Object& object, const Observed& observed
   }
 }
 
+std::optional<Finding> problem_of_files(const std::string& path, const std::string& initrd, const actuators::KernelView& host) {
+  const auto absent = [](std::string reason, const std::string& file) {
+    return ready(ConditionStatus::False, std::move(reason), printable(file) + ": there is no such file on this host");
+  };
+  if (!host.kernel.exists) return absent("KernelNotFound", path);
+  if (!host.boots)
+    return ready(ConditionStatus::False, "NotAKernel",
+                 printable(path) + ": this is no kernel: it is neither an ELF vmlinux nor a bzImage (\"HdrS\" at 0x202)");
+  if (!initrd.empty() && !host.initrd.exists) return absent("InitrdNotFound", initrd);
+  return std::nullopt;
+}
+
 Plan plan_deletion(const api::Object& object, const Observed& observed) {
   const auto& status = std::get<api::Kernel>(object.body).status;
   Plan plan{.version = status.version, .path = status.path, .initrd = status.initrd};
@@ -134,11 +146,10 @@ Plan plan_for(const api::Object& object, const Observed& observed) {
   } else {
     plan.version = version_of(spec);
     plan.path = spec.path;
-    if (!observed.host.kernel.exists) {
-      plan.findings.push_back(ready(ConditionStatus::False, "KernelNotFound",
-                                    fmt::format("{}: there is no such file on this host", printable(spec.path))));
-      return plan;
-    }
+  }
+  if (auto problem = problem_of_files(plan.path, spec.initrd, observed.host)) {
+    plan.findings.push_back(*std::move(problem));
+    return plan;
   }
   if (!spec.initrd.empty()) {
     plan.initrd = spec.initrd;

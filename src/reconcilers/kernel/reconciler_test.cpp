@@ -79,6 +79,7 @@ TEST_CASE("a host without a kernel package says which one to install") {
 
 TEST_CASE_FIXTURE(KernelWorld, "a kernel of one's own is taken as it is, with the initrd that was given or one made for it") {
   host.add_file("/srv/bzImage-7", mib(8), 1);
+  host.add_file("/srv/initrd-7", mib(8), 1);
   make("given", {.path = "/srv/bzImage-7", .initrd = "/srv/initrd-7"});
   make("made", {.path = "/srv/bzImage-7", .modules_dir = "/srv/modules/7.0"});
   make("absent", {.path = "/srv/none"});
@@ -90,6 +91,36 @@ TEST_CASE_FIXTURE(KernelWorld, "a kernel of one's own is taken as it is, with th
   CHECK(seen("made").initrd.starts_with("/var/lib/banger/kernels/"));
   CHECK(said("absent") == "False KernelNotFound");
   CHECK(sentence("absent") == "/srv/none: there is no such file on this host");
+}
+
+TEST_CASE_FIXTURE(KernelWorld, "a given initrd that is not there is named, and its coming heals the Kernel") {
+  host.add_file("/srv/bzImage-7", mib(8), 1);
+  make("given", {.path = "/srv/bzImage-7", .initrd = "/srv/initrd-7"});
+  settle();
+  CHECK(said("given") == "False InitrdNotFound");
+  CHECK(sentence("given") == "/srv/initrd-7: there is no such file on this host");
+  CHECK(seen("given").initrd.empty());
+  host.add_file("/srv/initrd-7", mib(8), 1);
+  clock.advance(minutes(1));
+  settle();
+  CHECK(said("given") == "True Ready");
+  CHECK(seen("given").initrd == "/srv/initrd-7");
+  host.remove_file("/srv/initrd-7");
+  clock.advance(minutes(2));
+  settle();
+  CHECK(said("given") == "False InitrdNotFound");
+}
+
+TEST_CASE_FIXTURE(KernelWorld, "a file that is no kernel is refused in a sentence until it is one") {
+  host.add_file("/srv/bzImage-7", kib(0), 1);
+  make("given", {.path = "/srv/bzImage-7", .modules_dir = "/srv/modules/7.0"});
+  settle();
+  CHECK(said("given") == "False NotAKernel");
+  CHECK(sentence("given") == "/srv/bzImage-7: this is no kernel: it is neither an ELF vmlinux nor a bzImage (\"HdrS\" at 0x202)");
+  host.add_file("/srv/bzImage-7", mib(8), 2);
+  clock.advance(minutes(1));
+  settle();
+  CHECK(said("given") == "True Ready");
 }
 
 TEST_CASE_FIXTURE(KernelWorld, "other modules make another initrd") {
