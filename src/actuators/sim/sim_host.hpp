@@ -87,6 +87,7 @@ class SimHost final : public Host {
   void set_guest_reachable(const std::string& vm_uid, bool reachable);  // true unless said
   void set_sync_answer(const std::string& vm_uid, SyncAnswer answer);
   void set_monitor(const std::string& vm_uid, MonitorState state);
+  void replace_vmm(const std::string& vm_uid);              // by another process that looks the same
   void exit_vmm(const std::string& vm_uid, ExitView exit);  // the VMM ends by itself
   void hold_kills(bool held);                               // killed processes stay, as in an uninterruptible sleep …
   void reap();                                              // … until this

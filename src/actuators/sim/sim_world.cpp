@@ -156,6 +156,10 @@ void SimHost::set_space(SpaceLevel level) {
   }
   hint(hints);
 }
+void SimHost::replace_vmm(const std::string& vm_uid) {
+  const std::lock_guard lock(mutex_);
+  if (auto& vmm = vms_[vm_uid].vmm) vmm->pid = next_pid_++;
+}
 void SimHost::exit_vmm(const std::string& vm_uid, ExitView exit) {
   std::vector<std::string> hints;
   {

@@ -95,6 +95,7 @@ struct HostForm {
   std::vector<TapForm> taps;
   Cgroup cgroup = Cgroup::absent;
   std::vector<ProcessForm> processes;
+  Answer on_record = Answer::yes;  // which process runs, unless the sidecar says what is
   actuators::MonitorState monitor = actuators::MonitorState::NotAsked;
   actuators::SpaceLevel space = actuators::SpaceLevel::Plenty;
   std::optional<api::TerminationStatus> exit;
@@ -221,6 +222,7 @@ std::span<const Field> fields_of<vm::HostForm>() {
                                 FORM_ROW(vm::HostForm, "taps", taps),
                                 FORM_ROW(vm::HostForm, "cgroup", cgroup),
                                 FORM_ROW(vm::HostForm, "processes", processes),
+                                FORM_ROW(vm::HostForm, "onRecord", on_record),
                                 FORM_ROW(vm::HostForm, "monitor", monitor),
                                 FORM_ROW(vm::HostForm, "space", space),
                                 FORM_ROW(vm::HostForm, "exit", exit),
@@ -405,8 +407,7 @@ void fill_host(PlanCase& given, const HostForm& form) {
                           .addresses = {}});
   }
   fill_processes(host.vmm, form);
-  // Which process runs is on record, unless the case says what is.
-  if (host.sidecar && !host.sidecar->process && host.vmm.vmm)
+  if (host.sidecar && !host.sidecar->process && host.vmm.vmm && is(form.on_record))
     host.sidecar->process = actuators::ProcessRecord{.pid = host.vmm.vmm->pid,
                                                      .start_time_ticks = host.vmm.vmm->start_time_ticks,
                                                      .exe = host.vmm.vmm->exe,

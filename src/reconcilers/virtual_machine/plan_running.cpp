@@ -99,6 +99,28 @@ Plan plan_unverified(const Situation& at) {
   return plan;
 }
 
+// The record of a launch names no process until its VMM was seen once. After that any other VMM in its place is none that we
+// started, whatever it looks like.
+bool is_another(const Situation& at) {
+  const auto& recorded = at.sidecar->process;
+  return recorded && (recorded->pid != at.vmm->pid || recorded->start_time_ticks != at.vmm->start_time_ticks);
+}
+
+Plan plan_another(const Situation& at) {
+  Plan plan{.phase = "Running"};
+  auto message = fmt::format(
+      "{} is in the place of this VM's VMM and is not the process on record (pid {}, start time {}); "
+      "it is left alone until the VM is stopped or restarted",
+      list_of({at.vmm}), at.sidecar->process->pid, at.sidecar->process->start_time_ticks);
+  const auto* ready = api::find_condition(at.vm.status.conditions, "Ready");
+  if (ready == nullptr || ready->message != message)
+    plan.events.push_back({.type = api::EventType::Warning, .reason = "VmmUnverified", .message = message});
+  say_ready(plan, ConditionStatus::Unknown, "VmmUnverified", message);
+  say_running(plan, ConditionStatus::Unknown, "VmmUnverified", std::move(message));
+  plan.look_again = kSlowly;
+  return plan;
+}
+
 // A VMM keeps a file to the tap it opened; when that tap is gone, only another launch gives it a network again.
 std::string lost_tap(const Situation& at) {
   for (const auto& nic : at.sidecar->nics) {
@@ -210,7 +232,7 @@ void plan_strange_processes(Plan& plan, const Situation& at) {
 // Which process it is that runs, for a teardown that knows nothing else.
 void plan_process_record(Plan& plan, const Situation& at) {
   auto process = process_of(at);
-  if (!process || at.sidecar->process == process) return;
+  if (!process || at.sidecar->process) return;
   auto next = *at.sidecar;
   next.process = std::move(process);
   plan.steps.push_back(step("Process", actuators::WriteSidecar{std::move(next)}));
@@ -268,6 +290,7 @@ Plan plan_running(const Situation& at) {
   if (at.sidecar->launches > 0 && at.sidecar->launched_spec.restart_nonce != at.spec.restart_nonce)
     return plan_stop(at, kEndedOnPurpose, "Stopping");
   if (at.vmm == nullptr) return plan_unverified(at);
+  if (is_another(at)) return plan_another(at);
 
   const auto monitor = at.host.vmm.monitor;
   if (monitor == MonitorState::InternalError) return plan_end(at, "InternalError", "the VMM stopped with an internal error");

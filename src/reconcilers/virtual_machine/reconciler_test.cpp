@@ -555,6 +555,24 @@ TEST_CASE_FIXTURE(World, "what a Kernel or a Network says otherwise waits for a 
   CHECK(host.launched(uid)->nics.at(0).mtu == 9000);
 }
 
+TEST_CASE_FIXTURE(World, "a VMM that is not the one on record is not adopted, and goes with the next restart") {
+  const auto uid = running_vm();
+  const auto recorded = [&] { return host.observe_vm(uid, 1)->sidecar->process->pid; };
+  const auto first = recorded();
+  host.replace_vmm(uid);
+  host.restart_daemon();
+  restart();
+  settle();
+  CHECK(condition("Ready") == "Unknown VmmUnverified");
+  CHECK(message("Ready").find(fmt::format("not the process on record (pid {},", first)) != std::string::npos);
+  CHECK(recorded() == first);
+  CHECK(host.vmm_count(uid) == 1);
+  edit_vm([](auto& spec, auto&) { spec.restart_nonce = "1"; });
+  settle();
+  CHECK(condition("Ready") == "True Ready");
+  CHECK(recorded() == status().vmm->pid);
+}
+
 TEST_CASE_FIXTURE(World, "a deleted VM leaves nothing, its address included") {
   running_vm();
   remove(vm_key());
