@@ -215,7 +215,7 @@ std::span<const Field> fields_of<VirtualMachineSpec>() {
       {.name = "rootDisk", .member = member<&VirtualMachineSpec::root_disk>(), .doc = "the disk that holds the image's content"},
       {.name = "disks",
        .member = member<&VirtualMachineSpec::disks>(),
-       .doc = "data disks; they outlive changes of the image",
+       .doc = "data disks; they go with the VM",
        .max_items = 16,
        .list_key = "name",
        .update = UpdateClass::Restart},

@@ -139,7 +139,9 @@ std::span<const Field> fields_of<VirtualMachineStatus>() {
        .doc = "Pending, Starting, Running, Stopping, Stopped, Failed or Deleting"},
       {.name = "conditions",
        .member = member<&VirtualMachineStatus::conditions>(),
-       .doc = "Ready, Running, CleanShutdown, RestartRequired, NameConflict, HostDiskFull",
+       .doc = "Ready, Running, CleanShutdown, RestartRequired, RecreateRequired, NameConflict, StrayProcess, NetworkLost, "
+              "AddressConflict, AddressesExhausted, HostDiskFull, DataLost, RootDiskFilling, RootDiskFull, RootDiskInvalid, "
+              "RootDeviceLost",
        .list_key = "type"},
       {.name = "networkInterfaces",
        .member = member<&VirtualMachineStatus::network_interfaces>(),

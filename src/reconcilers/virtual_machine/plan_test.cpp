@@ -10,6 +10,7 @@
 #include <fstream>
 #include <vector>
 
+#include "api/rows.hpp"
 #include "base/files.hpp"
 #include "base/text.hpp"
 #include "reconcilers/virtual_machine/plan_forms_test.hpp"
@@ -25,6 +26,14 @@ std::string text_of(const fs::path& path) {
   const auto text = read_file(path, kib(256));
   REQUIRE_MESSAGE(text.has_value(), path.string());
   return *text;
+}
+
+// What the published table says of status.conditions.
+std::string_view condition_types() {
+  const auto rows = api::schema::fields_of<api::VirtualMachineStatus>();
+  const auto row = std::ranges::find(rows, "conditions", &api::schema::Field::name);
+  REQUIRE(row != rows.end());
+  return row->doc;
 }
 
 std::vector<fs::path> cases() {
@@ -76,6 +85,8 @@ TEST_CASE("every golden case plans what its file says") {
     const auto plan = plan_for(given.vm, given.observed);
     CHECK(plan == plan_for(given.vm, given.observed));
     CHECK(launches_on_a_clear_record(plan));
+    for (const auto& finding : plan.findings)
+      CHECK_MESSAGE(condition_types().find(finding.type) != std::string_view::npos, finding.type);
     const auto got = write_plan(given, plan);
     if (update) {
       std::ofstream(directory / "plan.yaml") << got;

@@ -143,6 +143,16 @@ std::string sentence_of(const std::vector<api::FieldChange>& changes) {
   return join(parts, ", ");
 }
 
+// A delete takes the VM's directory, disks and all.
+std::string disks_to_lose(const Situation& at) {
+  std::vector<std::string> data;
+  for (const auto& disk : at.host.disks) {
+    if (disk.name != "root") data.push_back(fmt::format("\"{}\"", disk.name));
+  }
+  if (data.empty()) return "the root disk";
+  return fmt::format("the root disk and the data {} {} with it", data.size() == 1 ? "disk" : "disks", join(data, ", "));
+}
+
 class Changes {
  public:
   explicit Changes(std::string of) : of_(std::move(of)) {}
@@ -223,9 +233,10 @@ void plan_pending_changes(Plan& plan, const Situation& at) {
         {.type = "RecreateRequired",
          .status = api::ConditionStatus::True,
          .reason = "PendingChanges",
-         .message = fmt::format("{} {} another root disk, and what is on this one would be lost: delete the VM and apply it "
-                                "again",
-                                sentence_of(recreate), recreate.size() == 1 ? "needs" : "need")});
+         .message =
+             fmt::format("{} {} another root disk: delete the VM and apply it again. That removes {}; save what is to stay "
+                         "first",
+                         sentence_of(recreate), recreate.size() == 1 ? "needs" : "need", disks_to_lose(at))});
   }
 }
 
