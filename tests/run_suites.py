@@ -10,7 +10,6 @@ import pathlib
 import re
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 
@@ -206,7 +205,6 @@ SUITES: dict[str, tuple[str, Callable[[], Outcome]]] = {
 
 
 ON_DEMAND = {"testhost-full": "takes an hour; runs when it is named, and testhost runs what only a test host shows"}
-LEAVES_A_CORE = "testhost"  # an emulated host, whose processors rarely work at the same time
 
 
 def main(arguments: list[str]) -> int:
@@ -221,7 +219,9 @@ def main(arguments: list[str]) -> int:
     if unknown:
         print(f"no such suite: {', '.join(unknown)}; ./tools/test --list names them", file=sys.stderr)
         return 2
-    total = run_named(arguments) if arguments else run_all()
+    total = Outcome()
+    for name in arguments or SUITES:
+        total.add(run_one(name) if arguments or name not in ON_DEMAND else leave_out(name))
     print(f"{total.passed} passed, {total.failed} failed, {total.skipped} skipped", flush=True)
     return 1 if total.failed else 0
 
@@ -236,43 +236,16 @@ def run_one(name: str) -> Outcome:
     return one
 
 
+def leave_out(name: str) -> Outcome:
+    one = Outcome(skipped=1, notes=[f"skipped: {ON_DEMAND[name]}"])
+    tell(name, one, 0)
+    return one
+
+
 def tell(name: str, one: Outcome, seconds: float) -> None:
     print(f"{name:<14}{one.passed:>5} passed {one.failed:>3} failed {one.skipped:>3} skipped {seconds:7.1f} s", flush=True)
     for note in one.notes:
         print(f"    {note}", flush=True)
-
-
-def run_named(names: list[str]) -> Outcome:
-    total = Outcome()
-    for name in names:
-        total.add(run_one(name))
-    return total
-
-
-def run_all() -> Outcome:
-    """Every suite in order. One that leaves a core free runs beside those that come after it; what it prints comes out whole at the end."""
-    total = Outcome()
-    with tempfile.TemporaryFile("w+", errors="replace") as said:
-        beside: subprocess.Popen[str] | None = None
-        for name in SUITES:
-            if name in ON_DEMAND:
-                one = Outcome(skipped=1, notes=[f"skipped: {ON_DEMAND[name]}"])
-                tell(name, one, 0)
-                total.add(one)
-            elif name == LEAVES_A_CORE:
-                beside = subprocess.Popen([sys.executable, __file__, name], cwd=TOP, stdin=subprocess.DEVNULL, stdout=said,
-                                          stderr=subprocess.STDOUT, text=True)
-            else:
-                total.add(run_one(name))
-        if beside is not None:
-            code = beside.wait()
-            said.seek(0)
-            lines = said.read().splitlines()
-            counts = re.fullmatch(r"(\d+) passed, (\d+) failed, (\d+) skipped", lines[-1]) if lines else None
-            print("\n".join(lines[:-1] if counts else [*lines, f"{LEAVES_A_CORE} ended with {code} and no summary"]), flush=True)
-            passed, failed, skipped = (int(n) for n in counts.groups()) if counts else (0, 1, 0)
-            total.add(Outcome(passed, max(failed, 1) if code != 0 else failed, skipped))
-    return total
 
 
 if __name__ == "__main__":

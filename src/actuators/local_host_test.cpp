@@ -270,7 +270,7 @@ TEST_CASE("a VM of which nothing has changed is one and the same view, and each 
       {"a disk", [&] { std::ofstream(data_disk_path(scene.options.layout, vm.uid, "data")) << "data"; }},
       {"a job", [&] { scene.apply(StartJob{{vm.uid, "disk-new"}, MakeDataDisk{vm.uid, "new", mib(16)}}); }},
       {"the tap gone", [&] { scene.apply(RemoveLink{vm.uid, tap}); }},
-      {"a new tap", [&] { scene.apply(MakeTap{vm.uid, tap, bridge}); }},
+      {"a new tap", [&] { CHECK(eventually([&] { return scene.host->apply(MakeTap{vm.uid, tap, bridge}).has_value(); })); }},
       {"the VMM gone", [&] { scene.apply(KillVmm{vm.uid}); }},
   };
   for (const auto& [what, change] : changes) {

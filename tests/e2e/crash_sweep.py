@@ -11,7 +11,7 @@ import time
 
 from lib import audit
 from lib.daemon import Daemon, Failed, wait_for
-from lib.harness import has_device_mapper, needs_device_mapper
+from lib.harness import has_device_mapper, left_to_testhost_full, needs_device_mapper
 from lib.world import NOOP_VMM, check, daemon, ready_for_vms
 
 VM = """\
@@ -126,6 +126,7 @@ def test_a_daemon_killed_in_any_step_of_create_and_delete_gets_there_and_leaves_
     sweep(CREATE, DELETE)
 
 
+@left_to_testhost_full
 @needs_device_mapper
 def test_a_daemon_killed_around_each_step_with_devices_gets_there_and_leaves_nothing() -> None:
     sweep(around(*CREATE_STEPS), around(*DELETE_STEPS), *NOOP_VMM)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from hard_times import fill, resize, small_state
 from lib import audit, devices
 from lib.daemon import Daemon, Failed, wait_for
-from lib.harness import for_testhost, has_device_mapper, needs_device_mapper
+from lib.harness import has_device_mapper, left_to_testhost_full, needs_device_mapper
 from lib.world import NOOP_VMM, check, daemon, ready_for_vms, small_vm
 
 TRIES = 9  # 5 ms apart, then twice as long each time: two and a half seconds in which to look
@@ -78,6 +78,7 @@ def test_what_the_host_refuses_a_start_is_said_and_heals_by_itself() -> None:
     refused_everywhere(REFUSED)
 
 
+@left_to_testhost_full
 @needs_device_mapper
 def test_what_the_kernel_refuses_a_root_disk_is_said_and_heals_by_itself() -> None:
     refused_everywhere(REFUSED_DEVICES)
@@ -119,7 +120,6 @@ def test_a_device_mapper_without_its_target_is_said_and_used_once_it_is_there() 
         check(any(uid in node.uuid for node in devices.nodes()), "it runs without a device")
 
 
-@for_testhost
 def test_a_vm_made_on_a_disk_that_is_too_full_is_said_leaves_no_half_file_and_heals() -> None:
     """With ever more room, so that each of its allocations is the one that fails, until there is enough for a whole VM."""
     with small_state("700m", *NOOP_VMM) as (d, state):

@@ -7,7 +7,7 @@ import subprocess
 
 from lib import audit
 from lib.daemon import Daemon, wait_for
-from lib.harness import Skip, for_testhost
+from lib.harness import Skip
 from lib.world import NOOP_VMM, address_of, alive, answers, check, daemon, ready_for_vms, small_vm, vm_manifest, vmm_of
 
 
@@ -26,7 +26,6 @@ def names_of(d: Daemon) -> tuple[str, str]:
     return f"bgb{short}", f"banger-{short}"
 
 
-@for_testhost
 def test_what_others_do_to_its_network_is_healed_under_a_running_vm() -> None:
     needs_nft()
     with daemon() as d:
@@ -49,7 +48,6 @@ def test_what_others_do_to_its_network_is_healed_under_a_running_vm() -> None:
         check(d.ssh("web", "echo back") == "back", "the guest cannot be reached over the new tap")
 
 
-@for_testhost
 def test_foreign_links_and_tables_of_our_names_are_left_alone() -> None:
     needs_nft()
     with daemon(*NOOP_VMM) as d:

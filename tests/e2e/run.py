@@ -221,7 +221,7 @@ def test_strangers_in_a_group_of_our_name_are_left_alone() -> None:
                 d.ctl("stop", "web")
                 wait_for("phase Stopped", lambda: d.get("vm", "web")["status"]["phase"] == "Stopped", limit=30)
                 check(d.condition("vm", "web", "NameConflict")["status"] == "True", "a stop forgot the stranger")
-                d.write("web.yaml", "")
+                (d.manifests / "web.yaml").unlink()
                 wait_for("phase Deleting", lambda: d.get("vm", "web")["status"]["phase"] == "Deleting", limit=30)
                 message = d.condition("vm", "web", "Ready")["message"]
                 check("not ours to empty" in message, f"a delete does not say what it waits for: {message}")

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lib.daemon import Daemon, Failed, wait_for
-from lib.harness import IN_TESTHOST, for_testhost
+from lib.harness import IN_TESTHOST
 from lib.world import NOOP_VMM, alive, answers, address_of, check, daemon, ready_for_vms, small_vm, vm_manifest, vmm_of
 
 
@@ -74,7 +74,6 @@ def largest(db: pathlib.Path, pattern: str) -> pathlib.Path:
 Guests = dict[str, tuple[int, int]]  # name -> pid and start time of its VMM
 
 
-@for_testhost
 def test_guests_outlive_each_loss_of_the_database() -> None:
     with daemon() as d:
         d.ctl("wait", "--for=create", "image/demo")
@@ -87,7 +86,6 @@ def test_guests_outlive_each_loss_of_the_database() -> None:
         d.ctl("delete", "vm", "byhand", "--timeout=60s")
 
 
-@for_testhost
 def test_guests_outlive_each_loss_of_records_run_directory_and_time() -> None:
     with daemon() as d:
         before = start_guests(d, "web", "db")
@@ -312,7 +310,6 @@ def test_a_newer_database_is_refused_and_left_alone() -> None:
         check(not set_aside(d) and not adopting(d), "a database that was only away was set aside")
 
 
-@for_testhost
 def test_restarts_with_a_hundred_vms_change_nothing_on_the_host() -> None:
     """Their VMMs do nothing (tests/bench). Restarted in order, killed, and with its database lost, the daemon finds them as they are."""
     names = [f"vm{index}" for index in range(100)]

@@ -160,7 +160,7 @@ def main() -> int:
         if "--full" in sys.argv[1:]:
             end_to_end(tally, [], timeout=5400)
         else:
-            end_to_end(tally, ["--testhost"], timeout=1500)
+            end_to_end(tally, ["--testhost"], timeout=2400)
     except (Failed, Missing) as why:
         tally.check("the test host works", False, str(why))
     print(f"        all in {time.monotonic() - started:.0f} s", flush=True)

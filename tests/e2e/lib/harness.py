@@ -43,6 +43,12 @@ def needs_device_mapper(test: Callable[[], None]) -> Callable[[], None]:
     return for_testhost(run_it)
 
 
+def left_to_testhost_full(test: Callable[[], None]) -> Callable[[], None]:
+    """Marks a test that the suite testhost leaves out for the time it takes; testhost-full runs it there."""
+    test.for_testhost = False  # type: ignore[attr-defined]
+    return test
+
+
 def mount_propagation() -> str:
     """What unshare is to do with the mounts it copies: make them private, so that none spreads.
 
