@@ -354,6 +354,9 @@ TEST_CASE("delete waits for finalizers, and says what holds it when its time is 
   const auto again = daemon.run({"delete", "vm", "web"});
   CHECK(again.exit_code == 1);
   CHECK(again.err.find("not found") != std::string::npos);
+  const auto ignored = daemon.run({"delete", "vm", "web", "--ignore-not-found"});
+  CHECK(ignored.exit_code == 0);
+  CHECK((ignored.out + ignored.err).empty());
   REQUIRE(daemon.run({"apply", "-f", file}).exit_code == 0);
   daemon.hold("web", {"banger.dev/teardown"});
   const auto held = daemon.run({"delete", "vm", "web", "--timeout", "100ms"});

@@ -157,6 +157,7 @@ class Verbs {
     trailing_[verb] = &options->words;
     verb->add_option("KIND", options->words, "KIND NAME… or KIND/NAME…");
     verb->add_option("-f,--filename", options->files, "The objects of these manifests; repeatable")->allow_extra_args(false);
+    verb->add_flag("--ignore-not-found", options->ignore_not_found, "What is not there counts as deleted");
     verb->add_flag("--wait,!--no-wait", options->wait, "Wait until they are gone; --wait=false does not")->capture_default_str();
     runs_with_timeout(verb, options, remove);
   }

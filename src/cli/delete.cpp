@@ -76,6 +76,7 @@ Outcome<> remove(const DeleteOptions& options, const Session& session) {
   for (const auto& key : *keys) {
     const auto answer = session.client.call({.method = "DELETE", .target = client::object_path(key)});
     if (!answer && client::is_unreachable(answer.error())) return give_up(failure_of(answer.error()));
+    if (!answer && options.ignore_not_found && answer.error().code == ErrorCode::NotFound) continue;
     if (!answer) {
       note(failure_of(answer.error(), key));
       continue;

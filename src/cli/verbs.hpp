@@ -37,6 +37,7 @@ Outcome<> describe(const DescribeOptions& options, const Session& session);
 struct DeleteOptions {
   std::vector<std::string> files;
   std::vector<std::string> words;
+  bool ignore_not_found = false;
   bool wait = true;
   std::chrono::milliseconds timeout = kDefaultTimeout;
 };

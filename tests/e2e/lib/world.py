@@ -93,9 +93,9 @@ def daemon(*options: str, base: str | None = None) -> Iterator[Daemon]:
         # Many files at once look like an accident to the guard; here it is meant.
         wait_for("every VM to be gone", lambda: d.ctl("sources", "confirm", check=False) and not d.names("virtualmachines"), limit=60, pause=0.5)
         wait_for("every image to be gone", lambda: not d.names("images"), limit=30)
-        for network in d.names("networks"):
-            d.ctl("delete", "network", network.split("/")[-1], "--timeout=30s")
-        d.ctl("delete", "kernel", "host", "--timeout=30s")
+        for kind in ("networks", "kernels"):  # those of the files may be going already
+            for name in d.names(kind):
+                d.ctl("delete", kind, name.split("/")[-1], "--ignore-not-found", "--timeout=30s")
         left = audit.files_of_objects(d.state, d.run_dir)
         if left:
             raise Failed(f"left in the state and run directories: {left}")
