@@ -41,7 +41,7 @@ bool in_own_network() {
 
 struct Scene {
   vmm::test::Directory directory;
-  LocalHostOptions options{.layout = {directory.path / "s", directory.path / "r"},
+  LocalHostOptions options{.layout = {directory.path() / "s", directory.path() / "r"},
                            .shim_path = BANGER_SHIM,
                            .qemu_path = BANGER_TEST_VMM,
                            .accelerator = "tcg"};
@@ -468,7 +468,7 @@ TEST_CASE("removing a VM's directory follows no link out of it") {
   if (!in_own_network()) return;
   Scene scene;
   const auto uid = fresh_uid();
-  const auto precious = scene.directory.path / "precious";
+  const auto precious = scene.directory.path() / "precious";
   fs::create_directory(precious);
   std::ofstream(precious / "file") << "x";
   scene.apply(MakeVmDirectory{uid, {}});
@@ -485,7 +485,7 @@ TEST_CASE("images and kernels are observed with their jobs, and their directorie
   if (!in_own_network()) return;
   Scene scene;
   const auto uid = fresh_uid();
-  const auto source = scene.directory.path / "none.tar";
+  const auto source = scene.directory.path() / "none.tar";
   scene.apply(StartJob{{uid, "build"}, BuildImage{.image_uid = uid, .spec = {.path = source}}});
   CHECK(scene.hinted(uid));
   const auto seen = scene.host->observe_image({uid, source});

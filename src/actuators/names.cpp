@@ -151,11 +151,16 @@ std::string tap_name(std::string_view vm_uid, std::size_t index) {
 
 std::string bridge_name(std::string_view network_uid) { return "bgb" + short_id(network_uid); }
 
-bool is_our_link_name(std::string_view name) {
-  if (name.starts_with("bgb")) return is_short_id(name.substr(3));
+std::optional<std::string> short_id_of_tap(std::string_view name) {
   const bool tap =
       name.starts_with("bgr") && name.size() == IFNAMSIZ - 1 && name[13] == '-' && name[14] >= '0' && name[14] <= '7';
-  return tap && is_short_id(name.substr(3, 10));
+  if (!tap || !is_short_id(name.substr(3, 10))) return std::nullopt;
+  return std::string(name.substr(3, 10));
+}
+
+bool is_our_link_name(std::string_view name) {
+  if (name.starts_with("bgb")) return is_short_id(name.substr(3));
+  return short_id_of_tap(name).has_value();
 }
 
 std::string nat_table_name(std::string_view network_uid) { return "banger-" + short_id(network_uid); }

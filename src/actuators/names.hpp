@@ -51,11 +51,12 @@ std::string short_id(std::string_view uid);
 std::optional<std::string> uid_of_short_id(std::string_view id);
 
 std::string tap_name(std::string_view vm_uid,
-                     std::size_t index);                   // "bgr" + short_id + "-" + index 0..7: 15 characters = IFNAMSIZ - 1
-std::string bridge_name(std::string_view network_uid);     // "bgb" + short_id: 13 characters
-bool is_our_link_name(std::string_view name);              // as tap_name() and bridge_name() make them
-std::string nat_table_name(std::string_view network_uid);  // "banger-" + short_id
-std::string cgroup_name(std::string_view vm_uid);          // "banger.slice/vm-" + uid
+                     std::size_t index);  // "bgr" + short_id + "-" + index 0..7: 15 characters = IFNAMSIZ - 1
+std::optional<std::string> short_id_of_tap(std::string_view name);    // of what tap_name() makes
+std::string bridge_name(std::string_view network_uid);                // "bgb" + short_id: 13 characters
+bool is_our_link_name(std::string_view name);                         // as tap_name() and bridge_name() make them
+std::string nat_table_name(std::string_view network_uid);             // "banger-" + short_id
+std::string cgroup_name(std::string_view vm_uid);                     // "banger.slice/vm-" + uid
 std::optional<std::string> uid_of_cgroup(std::string_view path);      // of ".../vm-<uid>"
 std::string dm_name(std::string_view vm_uid);                         // "banger-" + uid + "-root": 48 of DM_NAME_LEN 128
 std::string dm_uuid(std::string_view vm_uid);                         // "BANGER-" + uid + "-root": 48 of DM_UUID_LEN 129

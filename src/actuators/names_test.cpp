@@ -106,6 +106,8 @@ TEST_CASE("every name fits where it goes") {
     CHECK(monitor_socket_path(deepest, uid).native().size() < sizeof(sockaddr_un::sun_path));
     CHECK(is_our_link_name(tap_name(uid, 7)));
     CHECK(is_our_link_name(bridge_name(uid)));
+    CHECK(short_id_of_tap(tap_name(uid, 7)) == short_id(uid));
+    CHECK_FALSE(short_id_of_tap(bridge_name(uid)));
     CHECK(short_id(*uid_of_short_id(short_id(uid))) == short_id(uid));
     CHECK(is_uid(*uid_of_short_id(short_id(uid))));
     CHECK(uid_of_cgroup(cgroup_name(uid)) == uid);

@@ -29,7 +29,7 @@ api::Object network(const std::string& uid) {
 
 struct Scene {
   vmm::test::Directory directory;
-  Layout layout{directory.path / "s", directory.path / "r"};
+  Layout layout{directory.path() / "s", directory.path() / "r"};
   std::string uid = fresh_uid();
   fs::path record = network_dir(layout, uid) / kRecordFile;
 };
@@ -55,8 +55,8 @@ TEST_CASE("what others could have written is not read, and is written anew") {
   const std::vector<Case> cases{
       {"a link",
        [](const Scene& s) {
-         fs::rename(s.record, s.directory.path / "elsewhere");
-         fs::create_symlink(s.directory.path / "elsewhere", s.record);
+         fs::rename(s.record, s.directory.path() / "elsewhere");
+         fs::create_symlink(s.directory.path() / "elsewhere", s.record);
        },
        "is a symbolic link"},
       {"a directory",
@@ -111,8 +111,8 @@ TEST_CASE("a directory that is not ours alone is neither read nor written") {
   const auto written = write_record(network(scene.uid), scene.layout);
   REQUIRE_FALSE(written);
   CHECK(written.error().code == ErrorCode::Denied);
-  fs::rename(scene.record.parent_path(), scene.directory.path / "moved");
-  fs::create_directory_symlink(scene.directory.path / "moved", scene.record.parent_path());
+  fs::rename(scene.record.parent_path(), scene.directory.path() / "moved");
+  fs::create_directory_symlink(scene.directory.path() / "moved", scene.record.parent_path());
   CHECK(read_record(api::Kind::Network, scene.uid, scene.layout).error.find("is not a directory") != std::string::npos);
   CHECK(write_record(network(scene.uid), scene.layout).error().code == ErrorCode::Denied);
 }

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "actuators/vm_files.hpp"
+#include "base/testing.hpp"
 
 namespace banger::actuators {
 namespace {
@@ -27,11 +28,8 @@ void put(const fs::path& path, const std::string& text) { std::ofstream(path, st
 
 // A VM's directory, looked at by a clock for which everything has rested.
 struct Scratch {
-  fs::path path = [] {
-    std::string name = (fs::temp_directory_path() / "bgr-looks-XXXXXX").string();
-    REQUIRE(::mkdtemp(name.data()) != nullptr);
-    return fs::path(name);
-  }();
+  banger::testing::ScratchDirectory scratch;
+  fs::path path = scratch.path();
   Layout layout{.state_dir = path, .run_dir = path / "run"};
   fs::path directory = vm_dir(layout, kUid);
   VmFileLooks looks{layout, [] { return file_clock() + kHour; }};
@@ -44,9 +42,6 @@ struct Scratch {
     put(directory / "initrd", "initrd");
     pass_time();
   }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-  ~Scratch() { fs::remove_all(path); }
 
   // Until a change would bear another time than what was done so far.
   static void pass_time() {

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/files.hpp"
+#include "base/testing.hpp"
 
 namespace banger::actuators {
 namespace {
@@ -21,11 +22,8 @@ namespace fs = std::filesystem;
 const std::string kUid = "8d3f2a10-5c4e-4b7a-9f21-0a1b2c3d4e5f";
 
 struct Scratch {
-  fs::path path = [] {
-    std::string name = (fs::temp_directory_path() / "bgr-vm-files-XXXXXX").string();
-    REQUIRE(::mkdtemp(name.data()) != nullptr);
-    return fs::path(name);
-  }();
+  banger::testing::ScratchDirectory scratch;
+  fs::path path = scratch.path();
   Layout layout{.state_dir = path, .run_dir = path / "run"};
   fs::path file = sidecar_path(layout, kUid);
 
@@ -34,9 +32,6 @@ struct Scratch {
     fs::permissions(file.parent_path(), fs::perms::owner_all);
     REQUIRE(write_sidecar(sidecar(), layout) == Applied::Changed);
   }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-  ~Scratch() { fs::remove_all(path); }
 
   static Sidecar sidecar() { return {.uid = kUid, .ns = "default", .name = "web"}; }
   VmView view() const {

@@ -19,15 +19,6 @@ bool is_as_seen(const block::RootDiskView* root, const VmView& seen) {
   return root->snapshot == seen.snapshot && root->loops == seen.loops;
 }
 
-constexpr std::string_view kTap = "bgr";
-constexpr std::size_t kShortId = 10;
-
-// "bgr<short id>-<n>" → the short id.
-std::optional<std::string> short_id_of_tap(const std::string& name) {
-  if (!name.starts_with(kTap) || !is_our_link_name(name)) return std::nullopt;
-  return name.substr(kTap.size(), kShortId);
-}
-
 }  // namespace
 
 VmView view_of(const std::string& uid, const VmFiles& files, const std::string& boot_id) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/file_state.hpp"
+#include "base/testing.hpp"
 
 #include <doctest/doctest.h>
 #include <sys/stat.h>
@@ -13,16 +14,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-struct Scratch {
-  fs::path path;
-  Scratch() {
-    std::string name = fs::temp_directory_path() / "banger-state-XXXXXX";
-    path = ::mkdtemp(name.data());
-  }
-  ~Scratch() { fs::remove_all(path); }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-};
+using Scratch = testing::ScratchDirectory;
 
 constexpr std::int64_t kMinute = 60'000'000'000;
 
@@ -30,7 +22,7 @@ constexpr std::int64_t kMinute = 60'000'000'000;
 
 TEST_CASE("a state tells another file, other rights, another length and another kind apart") {
   const Scratch scratch;
-  const auto path = scratch.path / "file";
+  const auto path = scratch.path() / "file";
   CHECK_FALSE(file_state(path).exists);
   std::ofstream(path) << "one";
   const auto before = file_state(path);
@@ -42,22 +34,22 @@ TEST_CASE("a state tells another file, other rights, another length and another 
   ::chmod(path.c_str(), 0666);
   const auto chmodded = file_state(path);
   CHECK(chmodded != before);
-  std::ofstream(scratch.path / "other") << "two";
-  fs::rename(scratch.path / "other", path);
+  std::ofstream(scratch.path() / "other") << "two";
+  fs::rename(scratch.path() / "other", path);
   CHECK(file_state(path) != chmodded);
   CHECK(file_state(path).size == 3);
   fs::resize_file(path, 1);
   CHECK(file_state(path).size == 1);
   fs::remove(path);
-  fs::create_symlink(scratch.path, path);
+  fs::create_symlink(scratch.path(), path);
   CHECK_FALSE(file_state(path).is_directory());
-  CHECK(file_state(scratch.path).is_directory());
+  CHECK(file_state(scratch.path()).is_directory());
 }
 
 TEST_CASE("what changed a moment ago, or by a clock ahead of ours, is not known by its state alone") {
   const Scratch scratch;
-  std::ofstream(scratch.path / "file") << "one";
-  const auto state = file_state(scratch.path / "file");
+  std::ofstream(scratch.path() / "file") << "one";
+  const auto state = file_state(scratch.path() / "file");
   const auto now = file_clock();
   CHECK_FALSE(state.rested(now));
   CHECK(state.rested(now + kMinute));

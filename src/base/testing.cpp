@@ -8,7 +8,10 @@
 
 #include <array>
 #include <cerrno>
+#include <cstdlib>
 #include <string_view>
+#include <system_error>
+#include <utility>
 
 #include "base/unique_fd.hpp"
 
@@ -33,11 +36,21 @@ bool shares_a_mount() {
 
 }  // namespace
 
+ScratchDirectory::ScratchDirectory() {
+  auto name = (std::filesystem::temp_directory_path() / "banger-test-XXXXXX").native();
+  if (::mkdtemp(name.data()) == nullptr) std::abort();
+  path_ = std::move(name);
+}
+
+ScratchDirectory::~ScratchDirectory() {
+  std::error_code ignored;
+  std::filesystem::remove_all(path_, ignored);
+}
+
 bool enter_private_mounts() {
   if (::unshare(CLONE_NEWNS) != 0) return false;
   if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0) return true;
-  if (errno != EINVAL || shares_a_mount()) return false;
-  return true;
+  return errno == EINVAL && !shares_a_mount();
 }
 
 }  // namespace banger::testing

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/fnv1a.hpp"
 #include "base/log.hpp"
 #include "base/text.hpp"
 
@@ -16,11 +17,6 @@ namespace {
 constexpr std::size_t kMaxMessage = 1024;    // as Kubernetes' events
 constexpr std::size_t kMaxObjectName = 230;  // leaves room for ".<16 digits>" in a name of 253
 constexpr int kWriteAttempts = 4;
-
-std::uint64_t fnv1a(std::uint64_t hash, std::string_view text) {
-  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
-  return (hash ^ 0xffU) * 0x100000001b3ULL;  // ends the field: no valid UTF-8 has 0xff
-}
 
 // Printable, and cut between characters.
 std::string shortened(std::string_view message) {
@@ -32,12 +28,12 @@ std::string shortened(std::string_view message) {
 }
 
 api::ObjectKey event_key(const api::Event& event) {
-  std::uint64_t hash = 0xcbf29ce484222325ULL;
-  hash = fnv1a(hash, api::to_string(event.involved));
-  hash = fnv1a(hash, event.involved_uid);
-  hash = fnv1a(hash, event.type == api::EventType::Warning ? "Warning" : "Normal");
-  hash = fnv1a(hash, event.reason);
-  hash = fnv1a(hash, event.message);
+  std::uint64_t hash = kFnv1aStart;
+  hash = fnv1a_field(hash, api::to_string(event.involved));
+  hash = fnv1a_field(hash, event.involved_uid);
+  hash = fnv1a_field(hash, event.type == api::EventType::Warning ? "Warning" : "Normal");
+  hash = fnv1a_field(hash, event.reason);
+  hash = fnv1a_field(hash, event.message);
   return {.kind = api::Kind::Event,
           .ns = event.involved.ns.empty() ? std::string(api::kDefaultNamespace) : event.involved.ns,
           .name = fmt::format("{}.{:016x}", event.involved.name.substr(0, kMaxObjectName), hash)};

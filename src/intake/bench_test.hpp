@@ -17,31 +17,14 @@
 
 #include "api/event_sink.hpp"
 #include "base/random.hpp"
+#include "base/testing.hpp"
 #include "intake/apply.hpp"
 #include "intake/manifest_directory.hpp"
 #include "store/objects.hpp"
 
 namespace banger::intake {
 
-// Made below TMPDIR, gone with everything in it at the end.
-class ScratchDirectory {
- public:
-  ScratchDirectory() {
-    std::string name = (std::filesystem::temp_directory_path() / "banger-intake-XXXXXX").native();
-    REQUIRE(::mkdtemp(name.data()) != nullptr);
-    path_ = name;
-  }
-  ScratchDirectory(const ScratchDirectory&) = delete;
-  ScratchDirectory& operator=(const ScratchDirectory&) = delete;
-  ~ScratchDirectory() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
+using testing::ScratchDirectory;
 
 struct RecordedEvent {
   api::ObjectKey involved;

@@ -6,21 +6,17 @@
 #include <algorithm>
 
 #include "api/object.hpp"
+#include "base/fnv1a.hpp"
 
 namespace banger::intake {
 namespace {
 
-std::uint64_t fnv1a(std::uint64_t hash, std::string_view text) {
-  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
-  return (hash ^ 0xffU) * 0x100000001b3ULL;
-}
-
 // What a confirmation is for: these very objects, missing from this very directory.
 std::string digest(const PruneInput& input, const std::set<api::ObjectKey>& waiting) {
-  std::uint64_t hash = fnv1a(0xcbf29ce484222325ULL, input.identity);
+  std::uint64_t hash = fnv1a_field(kFnv1aStart, input.identity);
   for (const auto& key : waiting) {
-    hash = fnv1a(hash, api::to_string(key));
-    hash = fnv1a(hash, input.undeclared.at(key));
+    hash = fnv1a_field(hash, api::to_string(key));
+    hash = fnv1a_field(hash, input.undeclared.at(key));
   }
   return fmt::format("{:016x}", hash);
 }

@@ -10,9 +10,9 @@ from __future__ import annotations
 import time
 
 from lib import audit
-from lib.daemon import Daemon, Failed, wait_for
+from lib.daemon import Daemon, wait_for
 from lib.harness import has_device_mapper, left_to_testhost_full, needs_device_mapper
-from lib.world import NOOP_VMM, check, daemon, ready_for_vms
+from lib.world import NOOP_VMM, check, daemon, ready_for_vms, running
 
 VM = """\
 apiVersion: banger.dev/v1alpha1
@@ -75,14 +75,6 @@ def killed_by(d: Daemon, point: str, act) -> bool:
             d.process = None
 
 
-def runs(d: Daemon, name: str) -> str:
-    vm = d.get("vm", name)
-    status = vm.get("status", {})
-    if status.get("phase") != "Running":
-        raise Failed(f"{status.get('phase')}: {[c.get('message') for c in status.get('conditions', [])]}")
-    return vm["metadata"]["uid"]
-
-
 def sweep_round(d: Daemon, index: int, create: str, delete: str) -> list[str]:
     """One VM through both points; answers the points that were not met."""
     name, missed = f"vm{index}", []
@@ -91,7 +83,7 @@ def sweep_round(d: Daemon, index: int, create: str, delete: str) -> list[str]:
     if not killed_by(d, create, lambda: d.write(f"{name}.yaml", VM.format(name=name))):
         missed.append(f"create {create}")
     d.start()
-    uid = wait_for(f"{name} to run after {create}", lambda: runs(d, name), limit=40)
+    uid = wait_for(f"{name} to run after {create}", lambda: running(d, name), limit=40)
     check(len(vmms(d, uid)) == 1, f"after {create}: not one VMM, but {vmms(d, uid)}")
     check(len(d.names("virtualmachines")) == 1, f"after {create}: {d.names('virtualmachines')}")
     d.stop()

@@ -14,17 +14,9 @@ from hard_times import fill, resize, small_state
 from lib import audit, devices
 from lib.daemon import Daemon, Failed, wait_for
 from lib.harness import has_device_mapper, left_to_testhost_full, needs_device_mapper
-from lib.world import NOOP_VMM, check, daemon, ready_for_vms, small_vm
+from lib.world import NOOP_VMM, check, daemon, ready_for_vms, running, small_vm
 
 TRIES = 9  # 5 ms apart, then twice as long each time: two and a half seconds in which to look
-
-
-def running(d: Daemon, name: str) -> str:
-    vm = d.get("vm", name)
-    status = vm.get("status", {})
-    if status.get("phase") != "Running":
-        raise Failed(f"{status.get('phase')}: {[c.get('message') for c in status.get('conditions', [])]}")
-    return vm["metadata"]["uid"]
 
 
 def said_of(d: Daemon, name: str) -> str:

@@ -15,18 +15,6 @@
 
 namespace banger::actuators::testing {
 
-Directory::Directory() {
-  const char* base = std::getenv("TMPDIR");
-  auto name = (std::filesystem::path(base != nullptr ? base : "/tmp") / "banger-test-XXXXXX").native();
-  if (::mkdtemp(name.data()) == nullptr) std::abort();
-  path_ = name;
-}
-
-Directory::~Directory() {
-  std::error_code ignored;
-  std::filesystem::remove_all(path_, ignored);
-}
-
 namespace {
 std::string find_program(const std::string& program) {
   if (program.find('/') != std::string::npos) return program;

@@ -7,19 +7,11 @@
 #include <string>
 #include <vector>
 
+#include "base/testing.hpp"
+
 namespace banger::actuators::testing {
 
-class Directory {  // made below $TMPDIR or /tmp, gone with this object
- public:
-  Directory();
-  Directory(const Directory&) = delete;
-  Directory& operator=(const Directory&) = delete;
-  ~Directory();
-  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
+using Directory = banger::testing::ScratchDirectory;
 
 struct Ran {
   int status = -1;  // exit status; -1: could not be started or was killed

@@ -24,17 +24,6 @@
 
 namespace banger::actuators::guest {
 
-TempDir::TempDir() {
-  std::string name = (std::filesystem::temp_directory_path() / "banger-guest-XXXXXX").native();
-  REQUIRE(::mkdtemp(name.data()) != nullptr);
-  path_ = name;
-}
-
-TempDir::~TempDir() {
-  std::error_code ignored;
-  std::filesystem::remove_all(path_, ignored);
-}
-
 ProgramOutput run_program(const std::vector<std::string>& arguments) {
   std::array<int, 2> ends{};
   REQUIRE(::pipe2(ends.data(), O_CLOEXEC) == 0);

@@ -9,21 +9,12 @@
 #include <thread>
 #include <vector>
 
+#include "base/testing.hpp"
 #include "base/unique_fd.hpp"
 
 namespace banger::actuators::guest {
 
-class TempDir {
- public:
-  TempDir();
-  TempDir(const TempDir&) = delete;
-  TempDir& operator=(const TempDir&) = delete;
-  ~TempDir();
-  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
+using TempDir = banger::testing::ScratchDirectory;
 
 struct ProgramOutput {
   int exit_code = -1;

@@ -18,19 +18,11 @@
 #include "actuators/names.hpp"
 #include "actuators/vmm/cgroup.hpp"
 #include "base/random.hpp"
+#include "base/testing.hpp"
 
 namespace banger::actuators::vmm::test {
 
-struct Directory {
-  std::filesystem::path path;
-  Directory() {
-    std::string name = std::filesystem::temp_directory_path() / "banger-vmm-XXXXXX";
-    path = ::mkdtemp(name.data());
-  }
-  ~Directory() { std::filesystem::remove_all(path); }
-  Directory(const Directory&) = delete;
-  Directory& operator=(const Directory&) = delete;
-};
+using Directory = banger::testing::ScratchDirectory;
 
 inline std::string read_text(const std::filesystem::path& path) {
   std::ifstream in(path, std::ios::binary);

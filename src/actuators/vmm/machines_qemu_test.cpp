@@ -46,10 +46,10 @@ std::string newest_kernel() {
 
 struct RealHost {
   test::Directory directory;
-  Layout layout{directory.path / "s", directory.path / "r"};
+  Layout layout{directory.path() / "s", directory.path() / "r"};
   Hierarchy hierarchy;
   std::string kernel = newest_kernel();
-  std::string initrd = directory.path / "initrd";
+  std::string initrd = directory.path() / "initrd";
   std::atomic<int> hints = 0;
   explicit RealHost(Hierarchy h) : hierarchy(std::move(h)) {
     std::ofstream(initrd, std::ios::binary) << cpio_entry("init", S_IFREG | 0755, test::read_text(BANGER_TEST_GUEST_INIT))
@@ -160,8 +160,8 @@ TEST_CASE("a start that QEMU refuses is told with QEMU's own words") {
     MESSAGE("skipped: /dev/net/tun cannot be opened");
     return;
   }
-  std::ofstream(host.directory.path / "not-a-kernel") << "no kernel";
-  step.kernel_path = host.directory.path / "not-a-kernel";
+  std::ofstream(host.directory.path() / "not-a-kernel") << "no kernel";
+  step.kernel_path = host.directory.path() / "not-a-kernel";
   REQUIRE(daemon->apply(step));
   REQUIRE(test::eventually([&] { return host.hints > 0; }));
   const auto view = daemon->observe(group.uid, Monitor::Leave);

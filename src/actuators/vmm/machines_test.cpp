@@ -47,7 +47,7 @@ struct Hints {
 // A scratch host whose VMM is a program that only plays its acts.
 struct Scratch {
   test::Directory directory;
-  Layout layout{directory.path / "s", directory.path / "r"};
+  Layout layout{directory.path() / "s", directory.path() / "r"};
   Hierarchy hierarchy;
   Hints hints;
   std::string vmm = BANGER_TEST_VMM;
@@ -226,7 +226,7 @@ TEST_CASE("what a start needs and is not there is said in a sentence") {
 
 TEST_CASE("without a usable hierarchy observation works and every step says why it cannot") {
   const test::Directory directory;
-  const Layout layout{directory.path / "s", directory.path / "r"};
+  const Layout layout{directory.path() / "s", directory.path() / "r"};
   Machines machines({layout, BANGER_SHIM, BANGER_TEST_VMM, {"tcg", ""}}, fail(Error{ErrorCode::Unavailable, "no hierarchy"}),
                     [](const std::string&) {});
   const auto uid = test::fresh_uid();
@@ -310,7 +310,7 @@ TEST_CASE("a shim that ends, and its VMM with it, and another program under the 
   Scratch host(hierarchies.front());
   test::Group group(hierarchies.front());
   const auto look = [&] { return host.machines->observe_all({group.uid})->at(group.uid).vmm; };
-  host.vmm = host.directory.path / "vmm";
+  host.vmm = host.directory.path() / "vmm";
   std::filesystem::copy_file(BANGER_TEST_VMM, host.vmm);
   host.restart();
   REQUIRE(host.machines->apply(host.step(group.uid)) == Applied::Changed);
@@ -319,10 +319,10 @@ TEST_CASE("a shim that ends, and its VMM with it, and another program under the 
     return one->vmm && look().is(one);
   }));
   REQUIRE(look()->processes.size() == 2);
-  std::filesystem::rename(host.vmm, host.directory.path / "old");
+  std::filesystem::rename(host.vmm, host.directory.path() / "old");
   std::filesystem::copy_file(BANGER_TEST_VMM, host.vmm);
   CHECK_FALSE(look()->vmm);  // runs what is no more the program of that name
-  std::filesystem::rename(host.directory.path / "old", host.vmm);
+  std::filesystem::rename(host.directory.path() / "old", host.vmm);
   REQUIRE(look()->vmm);
 
   const auto shim = std::ranges::find(look()->processes, true, &ProcessView::is_shim)->pid;

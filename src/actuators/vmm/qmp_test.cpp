@@ -30,7 +30,7 @@ const std::string kReset =
 // goes.
 struct Server {
   test::Directory directory;
-  std::filesystem::path path = directory.path / "qmp.sock";
+  std::filesystem::path path = directory.path() / "qmp.sock";
   UniqueFd listener{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
   std::thread thread;
   explicit Server(std::string answer) {

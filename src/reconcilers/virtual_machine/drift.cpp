@@ -5,6 +5,7 @@
 #include <map>
 #include <utility>
 
+#include "base/fnv1a.hpp"
 #include "reconcilers/reconciler.hpp"
 #include "reconcilers/virtual_machine/observe.hpp"
 #include "reconcilers/virtual_machine/plan.hpp"
@@ -37,10 +38,10 @@ void see_all(store::Objects& objects, api::Kind kind, See see) {
   (void)store::visit(objects.store(), {.kind = kind, .ns = std::nullopt}, see);
 }
 
-// FNV-1a. Every write of an object gives it a version that no object had before.
+// Every write of an object gives it a version that no object had before.
 std::uint64_t stamp_of_surroundings(store::Objects& objects) {
-  std::uint64_t stamp = 0xcbf29ce484222325ULL;
-  const auto mix = [&](std::uint64_t number) { stamp = (stamp ^ number) * 0x100000001b3ULL; };
+  std::uint64_t stamp = kFnv1aStart;
+  const auto mix = [&](std::uint64_t number) { stamp = fnv1a_step(stamp, number); };
   for (const auto kind : {api::Kind::Image, api::Kind::Kernel, api::Kind::Network, api::Kind::AddressLease}) {
     mix(static_cast<std::uint64_t>(kind));
     see_all(objects, kind, [&](const api::Object& object) { mix(object.meta.resource_version); });

@@ -7,19 +7,13 @@
 #include <set>
 
 #include "actuators/names.hpp"
+#include "base/fnv1a.hpp"
 #include "base/inet.hpp"
 
 namespace banger::reconcilers::virtual_machine {
 namespace {
 
 using api::AddressLeaseSpec;
-
-// FNV-1a, 64 bits: the same on every machine and in every build.
-std::uint64_t hash_of(std::string_view text) {
-  std::uint64_t hash = 0xcbf29ce484222325ULL;
-  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
-  return hash;
-}
 
 struct Range {
   Cidr cidr;
@@ -123,7 +117,7 @@ class Planner {
     const auto range = range_of(network);
     auto seed = vm_.meta.ns + "/" + vm_.meta.name;
     if (index > 0) seed += fmt::format("/{}", index);
-    const auto start = range.count == 0 ? 0 : hash_of(seed) % range.count;
+    const auto start = range.count == 0 ? 0 : fnv1a(kFnv1aStart, seed) % range.count;
     for (std::uint64_t i = 0; i < range.count; ++i) {
       const Ipv4 candidate{range.first + static_cast<std::uint32_t>((start + i) % range.count)};
       auto text = to_string(candidate);

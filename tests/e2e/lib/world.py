@@ -59,6 +59,15 @@ def ready_for_vms(d: Daemon) -> None:
         d.wait_condition(kind, name, "Ready")
 
 
+def running(d: Daemon, name: str) -> str:
+    """The uid of a VM that runs; Failed with what its conditions say when it does not."""
+    vm = d.get("vm", name)
+    status = vm.get("status", {})
+    if status.get("phase") != "Running":
+        raise Failed(f"{status.get('phase')}: {[c.get('message') for c in status.get('conditions', [])]}")
+    return vm["metadata"]["uid"]
+
+
 def vm_manifest(name: str, label: str = "web", memory: str = "128Mi") -> str:
     return VM.format(name=name, label=label, memory=memory)
 
