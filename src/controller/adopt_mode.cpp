@@ -52,7 +52,9 @@ std::string AdoptMode::text() const {
   const auto why = this->why();
   if (why.empty()) return {};
   return fmt::format(
-      "adopt mode: {}. Nothing is pruned or collected until every manifest was read, or until bangerctl gc --confirm", why);
+      "adopt mode: {}. Nothing is pruned or collected until every manifest was read (an empty directory holds none), or until "
+      "bangerctl gc --confirm",
+      why);
 }
 
 bool AdoptMode::leave(std::string_view how) {

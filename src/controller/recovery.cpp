@@ -158,6 +158,9 @@ class Planner {
     if (!plan_.leases.empty()) parts.push_back(counted(plan_.leases.size(), "AddressLease"));
     what += parts.empty() ? "; no record was left to fill a new one from"
                           : fmt::format("; a new one was filled from records: {}", join(parts, ", "));
+    const auto going = std::ranges::count_if(plan_.objects, [](const auto& each) { return each.meta.deletion_time.has_value(); });
+    if (going > 0)
+      what += fmt::format("; {} of them {} being deleted before, and that goes on", going, going == 1 ? "was" : "were");
     if (!plan_.claims.empty())
       what +=
           fmt::format("; {} known by labels only will be taken over when declared again", counted(plan_.claims.size(), "object"));

@@ -208,10 +208,11 @@ bool ManifestDirectory::may_accept_identity(const Pass& pass) const {
   });
 }
 
-// An empty directory from which objects came says nothing: what it is to hold may not be mounted.
+// A directory that declares nothing, where objects came from it or things on the host are still without their object, says
+// nothing: what it is to hold may not be mounted.
 bool ManifestDirectory::was_read_whole(const Pass& pass) const {
   if (!pass.readable() || table_.anything_settles()) return false;
-  if (pass.rows.empty() && !owned_by(pass.live, options_.name).empty()) return false;
+  if (pass.claims.empty() && !(owned_by(pass.live, options_.name).empty() && objects_.claims().empty())) return false;
   return std::ranges::all_of(pass.rows, [](const auto& entry) { return entry.second.state == "Applied"; });
 }
 

@@ -35,7 +35,8 @@ struct Options {
   // programs replace files by removing and making them, and `rm -r` is not a row of single wishes.
   std::chrono::milliseconds removal_settle{500};
   // Adopt mode (both or none are set). While removals_held() says true, none is decided here, a person's confirmation apart.
-  // read_whole() is called after a scan that found every file in its final state and applied.
+  // read_whole() is called after a scan that found every file in its final state and applied; not while the files declare nothing
+  // beside objects that came from them or uids that are claimed (Objects::claim).
   std::function<bool()> removals_held;
   std::function<void()> read_whole;
 };

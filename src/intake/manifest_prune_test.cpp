@@ -339,7 +339,33 @@ TEST_CASE("adopt mode goes on while a file cannot be read, the directory is not 
   CHECK(bench.whole == 0);
   CHECK(bench.find("one"));
   fs::create_directory(bench.root);
+  bench.pass();
+  CHECK(bench.whole == 0);
+  bench.put("readme.yaml", "# the manifests are on another disk\n");
+  bench.pass();
+  CHECK(bench.row("readme.yaml").state == "Applied");
+  CHECK(bench.whole == 0);
   bench.put("a.yaml", vm_yaml("one"));
+  bench.pass();
+  CHECK(bench.whole == 1);
+}
+
+TEST_CASE("adopt mode goes on in an empty directory while things on the host wait for their object") {
+  LossBench bench;
+  bench.lose({});
+  const std::string uid = "1b5e6f6a-1111-4222-8333-444455556666";
+  bench.objects.claim({{vm_key("one"), uid}});
+  bench.pass();
+  CHECK(bench.whole == 0);
+  bench.put("a.yaml", vm_yaml("one"));
+  bench.pass();
+  CHECK(bench.whole == 1);
+  CHECK(bench.vm("one").meta.uid == uid);
+}
+
+TEST_CASE("an empty directory from which nothing came ends adopt mode") {
+  LossBench bench;
+  bench.lose({});
   bench.pass();
   CHECK(bench.whole == 1);
 }
