@@ -30,7 +30,7 @@ struct Term {
   int sys_errno = 0;
 };
 
-constexpr std::array<std::pair<std::string_view, int>, 12> kErrnos{{{"EIO", EIO},
+constexpr std::array<std::pair<std::string_view, int>, 13> kErrnos{{{"EIO", EIO},
                                                                     {"ENOSPC", ENOSPC},
                                                                     {"EBUSY", EBUSY},
                                                                     {"EPERM", EPERM},
@@ -40,6 +40,7 @@ constexpr std::array<std::pair<std::string_view, int>, 12> kErrnos{{{"EIO", EIO}
                                                                     {"ENFILE", ENFILE},
                                                                     {"EAGAIN", EAGAIN},
                                                                     {"ENOENT", ENOENT},
+                                                                    {"ENXIO", ENXIO},
                                                                     {"EEXIST", EEXIST},
                                                                     {"ETIMEDOUT", ETIMEDOUT}}};
 

@@ -34,7 +34,7 @@ REFUSED = {  # what stands for what the kernel would say
     "step.MakeTap.before": "ENFILE", "step.LaunchVmm.before": "ENOMEM",
 }
 REFUSED_DEVICES = {  # no space for its file, no free loop device, no free minor number, no memory for a table or for what a resume takes
-    "root-disk.preallocate": "ENOSPC", "loop.attach": "ENOSPC", "dm.create": "ENOSPC", "dm.load": "ENOMEM", "dm.resume": "ENOMEM",
+    "root-disk.preallocate": "ENOSPC", "loop.attach": "ENOSPC", "dm.create": "ENXIO", "dm.load": "ENOMEM", "dm.resume": "ENOMEM",
 }
 
 

@@ -236,12 +236,13 @@ Result<std::vector<Target>> table(const std::string& name) {
 }
 
 Result<dev_t> create(const std::string& name, const std::string& uuid) {
-  if (auto stop = failpoint("dm.create")) return fail(*std::move(stop));
   BGR_TRY(auto task, Task::named(DM_DEVICE_CREATE, name));
   if (::dm_task_set_uuid(task.get(), uuid.c_str()) == 0) return fail(internal(fmt::format("libdevmapper: {}", said())));
-  if (const auto made = task.run(fmt::format("making {}", name)); !made) {
-    if (made.error().sys_errno != ENOSPC) return fail(made.error());
-    return fail({ErrorCode::Unavailable, fmt::format("making {}: device-mapper has no free minor number", name), ENOSPC});
+  auto stop = failpoint("dm.create");
+  const auto made = stop ? Result<void>(fail(*std::move(stop))) : task.run(fmt::format("making {}", name));
+  if (!made) {
+    if (made.error().sys_errno != ENXIO) return fail(made.error());  // alloc_dev() in the kernel's dm.c found no number
+    return fail({ErrorCode::Unavailable, fmt::format("making {}: device-mapper has no free minor number", name), ENXIO});
   }
   dm_info info{};
   if (::dm_task_get_info(task.get(), &info) == 0) return fail(internal(fmt::format("making {}: {}", name, said())));

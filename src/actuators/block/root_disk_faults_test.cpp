@@ -49,6 +49,27 @@ TEST_CASE("killed or refused anywhere in between, an activation leaves nothing t
 }
 #endif
 
+#ifdef BANGER_FAILPOINTS
+TEST_CASE("child: is refused a node" * doctest::skip()) {
+  const char* directory = std::getenv("BANGER_TEST_DIRECTORY");
+  REQUIRE(directory != nullptr);
+  const Layout layout{std::filesystem::path(directory) / "state", std::filesystem::path(directory) / "run"};
+  const auto applied = apply(ActivateRootDisk{std::getenv("BANGER_TEST_UID"), mib(64)}, layout);
+  REQUIRE_FALSE(applied.has_value());
+  CHECK(applied.error().code == ErrorCode::Unavailable);
+  CHECK(applied.error().message.find("device-mapper has no free minor number") != std::string::npos);
+}
+
+TEST_CASE("no free minor number is said as what it is") {
+  if (!have_device_mapper()) return;
+  Fixture f;
+  ::setenv("BANGER_TEST_DIRECTORY", f.layout.state_dir.parent_path().c_str(), 1);
+  ::setenv("BANGER_TEST_UID", f.make(1).c_str(), 1);
+  const auto ran = testing::run_child("child: is refused a node", "dm.create=error(ENXIO)");
+  CHECK_MESSAGE(ran.status == 0, ran.output);
+}
+#endif
+
 TEST_CASE("child: makes a root disk of the second choice" * doctest::skip()) {
   const Fixture f;
   const auto uid = uid_number(1);
