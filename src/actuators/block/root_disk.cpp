@@ -212,6 +212,7 @@ Result<void> revive(const dm::Node& node, const SnapshotTable& table, const Grow
                                        .access = LoopAccess::ReadWrite,
                                        .label = cow_loop_label(step.vm_uid)}));
   const auto length = node.status.front().length;
+  if (auto stop = failpoint("root-disk.revive")) return fail(*std::move(stop));
   BGR_CHECK(dm::suspend(node.name));
   Rollback undo;
   undo.add([&] {
@@ -227,7 +228,7 @@ Result<void> revive(const dm::Node& node, const SnapshotTable& table, const Grow
 Result<Applied> grow(const GrowRootCow& step, const Layout& layout) {
   const auto path = root_cow_path(layout, step.vm_uid);
   BGR_TRY(const auto id, file_id(path));
-  BGR_TRY(bool changed, grow_cow_file(path, step.size));
+  BGR_TRY(const bool changed, grow_cow_file(path, step.size));
   BGR_TRY(const auto node, find_root_node(step.vm_uid));
   if (!node || !is_ours(*node, step.vm_uid) || !node->live_table) return changed ? Applied::Changed : Applied::Unchanged;
   BGR_TRY(const auto targets, dm::table(node->name));
@@ -236,14 +237,16 @@ Result<Applied> grow(const GrowRootCow& step, const Layout& layout) {
   BGR_TRY(const auto loop, loop_at(table->cow));
   if (!loop || loop->status().file != id) return fail(busy(fmt::format("{} does not stand over {}", node->name, path.native())));
   BGR_TRY(const auto length, length_of_file(path));
-  if (loop->status().size < length) {
-    if (auto stop = failpoint("root-disk.capacity")) return fail(*std::move(stop));
-    BGR_CHECK(loop->follow_file_size());
-    changed = true;
-  }
+  // A loop behind its file is a growth that is not finished, by this step or by one that a crash or an error cut short.
+  if (loop->status().size >= length) return changed ? Applied::Changed : Applied::Unchanged;
+  if (auto stop = failpoint("root-disk.capacity")) return fail(*std::move(stop));
   const auto status = parse_snapshot_status(node->status.front().params);
-  if (changed && status && status->state == SnapshotStatus::State::Overflow) BGR_CHECK(revive(*node, *table, step, layout));
-  return changed ? Applied::Changed : Applied::Unchanged;
+  if (status && status->state == SnapshotStatus::State::Overflow) {
+    BGR_CHECK(revive(*node, *table, step, layout));
+  } else {
+    BGR_CHECK(loop->follow_file_size());
+  }
+  return Applied::Changed;
 }
 
 Result<Applied> deactivate(const DeactivateRootDisk& step) {

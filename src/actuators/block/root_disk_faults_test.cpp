@@ -60,6 +60,13 @@ TEST_CASE("child: is refused a node" * doctest::skip()) {
   CHECK(applied.error().message.find("device-mapper has no free minor number") != std::string::npos);
 }
 
+TEST_CASE("child: grows" * doctest::skip()) {
+  const char* directory = std::getenv("BANGER_TEST_DIRECTORY");
+  REQUIRE(directory != nullptr);
+  const Layout layout{std::filesystem::path(directory) / "state", std::filesystem::path(directory) / "run"};
+  CHECK_FALSE(apply(GrowRootCow{std::getenv("BANGER_TEST_UID"), mib(16)}, layout).has_value());
+}
+
 TEST_CASE("no free minor number is said as what it is") {
   if (!have_device_mapper()) return;
   Fixture f;
@@ -67,6 +74,32 @@ TEST_CASE("no free minor number is said as what it is") {
   ::setenv("BANGER_TEST_UID", f.make(1).c_str(), 1);
   const auto ran = testing::run_child("child: is refused a node", "dm.create=error(ENXIO)");
   CHECK_MESSAGE(ran.status == 0, ran.output);
+}
+
+TEST_CASE("a growth that was cut short is finished by the next, before and after an overflow") {
+  if (!have_device_mapper()) return;
+  for (const bool overflows : {false, true}) {
+    CAPTURE(overflows);
+    for (const auto* point : {"root-disk.capacity", "root-disk.revive"}) {
+      if (!overflows && std::string_view(point) == "root-disk.revive") continue;
+      CAPTURE(point);
+      Fixture f;
+      const auto uid = f.make(1, mib(8));
+      REQUIRE(f.activate(uid));
+      if (overflows) CHECK(fill_up(open_disk(uid).get()) < 128);
+      ::setenv("BANGER_TEST_DIRECTORY", f.layout.state_dir.parent_path().c_str(), 1);
+      ::setenv("BANGER_TEST_UID", uid.c_str(), 1);
+      const auto ran = testing::run_child("child: grows", fmt::format("{}=error(ENOMEM)", point));
+      CHECK_MESSAGE(ran.status == 0, ran.output);
+      CHECK(f.view(uid).cow_size == mib(8));
+      CHECK(f.view(uid).overflow == overflows);
+      CHECK(done(apply(GrowRootCow{uid, mib(16)}, f.layout), Applied::Changed));
+      CHECK(f.view(uid).cow_size == mib(16));
+      CHECK_FALSE(f.view(uid).overflow);
+      CHECK(done(apply(GrowRootCow{uid, mib(16)}, f.layout), Applied::Unchanged));
+      CHECK(done(apply(DeactivateRootDisk{uid}), Applied::Changed));
+    }
+  }
 }
 #endif
 

@@ -119,20 +119,22 @@ void plan_room(Plan& plan, const Situation& at, std::int64_t grow_from) {
   const auto percent = node != nullptr && node->live ? used_percent(*node) : 0;
   const bool can_fill = root->size < most;
   const bool grows = at.spec.root_disk.cow.growth == api::CowGrowth::Auto && can_fill;
-  if (percent >= grow_from && grows) wanted = std::max(wanted, std::min(Bytes{root->size.value * 2}, most));
+  const bool unfinished = node != nullptr && node->live && node->cow_size.value != 0 && node->cow_size < root->size;
+  if (percent >= grow_from && grows && !unfinished) wanted = std::max(wanted, std::min(Bytes{root->size.value * 2}, most));
   if (node != nullptr && node->overflow) {
     warn(plan, at, "RootDiskFull", "SnapshotOverflow",
          fmt::format("the space set aside for the root disk's writes ({}) is full: the guest's writes fail, and what it wrote "
                      "before is safe; {}. A guest that took its disk for broken needs a restart",
                      api::format_quantity(root->size),
-                     grows ? "more is being set aside" : "spec.rootDisk.cow.size sets more aside"));
-  } else if (percent >= kFillingPercent && (can_fill || percent >= 100)) {
+                     grows || unfinished ? "more is being set aside" : "spec.rootDisk.cow.size sets more aside"));
+  } else if (!unfinished && percent >= kFillingPercent && (can_fill || percent >= 100)) {
     warn(plan, at, "RootDiskFilling", "SnapshotFilling",
          fmt::format("{} % of the space set aside for the root disk's writes ({}) is used{}", percent,
                      api::format_quantity(root->size),
                      grows ? "; it is being grown" : "; spec.rootDisk.cow.size gives more, also while the VM runs"));
   }
-  if (wanted <= root->size) return;
+  if (wanted <= root->size && !unfinished) return;
+  wanted = std::max(wanted, root->size);
   plan.steps.push_back(step("GrowCow", actuators::GrowRootCow{.vm_uid = at.uid, .size = wanted}));
   plan.look_again = kAtOnce;
 }
