@@ -7,6 +7,7 @@
 #include "api/encode.hpp"
 #include "api/rows.hpp"
 #include "base/random.hpp"
+#include "base/text.hpp"
 
 namespace banger::api::schema {
 
@@ -109,6 +110,12 @@ Result<Sidecar> decode_sidecar(std::string_view text) {
   }
   if (!is_uid(sidecar.uid)) {
     return fail(invalid(fmt::format("vm.json has no valid uid, but {}", api::schema::shown(sidecar.uid))));
+  }
+  const auto& meta = sidecar.meta;
+  if (!meta.uid.empty() && (meta.uid != sidecar.uid || meta.name != sidecar.name || meta.ns != sidecar.ns)) {
+    return fail(invalid(fmt::format("vm.json contradicts itself: it is of {} {}/{}, and its object is {} {}/{}", sidecar.uid,
+                                    printable(sidecar.ns), printable(sidecar.name), printable(meta.uid), printable(meta.ns),
+                                    printable(meta.name))));
   }
   return sidecar;
 }

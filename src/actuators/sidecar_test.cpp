@@ -2,6 +2,7 @@
 #include "actuators/sidecar.hpp"
 
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 
 #include <chrono>
 
@@ -93,6 +94,17 @@ TEST_CASE("a sidecar that is not ours is refused with a sentence") {
   CHECK(message_for(replaced(text, "\"cpus\":2", "\"cpus\":\"two\"")) ==
         "vm.json cannot be read: launchedSpec.cpus: must be a whole number, is the text \"two\"");
   CHECK(message_for("[]") == "vm.json cannot be read: must be a map, is a list");
+  auto other = full();
+  other.meta.uid = "0b6e7a52-6c1f-4f0e-9d0a-3f1f6f4f2a12";
+  other.meta.name = other.name;
+  other.meta.ns = other.ns;
+  CHECK(message_for(encode_sidecar(other)) ==
+        fmt::format("vm.json contradicts itself: it is of {0} {1}/{2}, and its object is {3} {1}/{2}", other.uid, other.ns,
+                    other.name, other.meta.uid));
+  other.meta.uid = other.uid;
+  CHECK(decode_sidecar(encode_sidecar(other)));
+  other.meta.name = "another";
+  CHECK_FALSE(decode_sidecar(encode_sidecar(other)));
 }
 
 TEST_CASE("a sidecar cut off anywhere is refused, never half read") {

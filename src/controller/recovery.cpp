@@ -40,6 +40,13 @@ std::string without_prefix(const std::string& address) { return address.substr(0
 
 std::string lease_name(const api::AddressLeaseSpec& lease) { return lease.network + "." + lease.address; }
 
+api::Object lease_object(const api::AddressLeaseSpec& lease) {
+  api::Object object;
+  object.meta.name = lease_name(lease);
+  object.body = api::AddressLease{.spec = lease};
+  return object;
+}
+
 std::string counted(std::size_t count, std::string_view what) {
   return fmt::format("{} {}{}", count, what, count == 1 ? "" : "s");
 }
@@ -96,6 +103,12 @@ class Planner {
       if (const auto [at, is_new] = leased_.emplace(lease_name(lease), record.uid); !is_new) {
         plan_.problems.push_back(fmt::format("{} of the Network {} is recorded for two VMs, {} and {}: the first keeps it",
                                              lease.address, lease.network, at->second, record.uid));
+        continue;
+      }
+      if (const auto wrong = api::validate(lease_object(lease), nullptr); !wrong.empty()) {
+        plan_.problems.push_back(fmt::format("the address of {} on the Network {} is not recorded as one: {}: {}",
+                                             api::to_string(api::key_of(*record.object)), printable(lease.network),
+                                             wrong.front().field, wrong.front().message));
         continue;
       }
       plan_.leases.push_back(std::move(lease));
@@ -259,10 +272,7 @@ Result<void> carry_out(const RecoveryPlan& plan, store::Objects& objects) {
     if (!stored) return fail(with_context(stored.error(), "restoring " + api::to_string(api::key_of(object))));
   }
   for (const auto& lease : plan.leases) {
-    api::Object object;
-    object.meta.name = lease_name(lease);
-    object.body = api::AddressLease{.spec = lease};
-    const auto stored = objects.create(std::move(object));
+    const auto stored = objects.create(lease_object(lease));
     if (!stored) return fail(with_context(stored.error().error, "restoring the lease of " + lease.address));
   }
   return {};

@@ -140,6 +140,15 @@ TEST_CASE("two VMs with one address: the first keeps it, and that is said") {
   CHECK(got.problems[0].find("10.63.4.5 of the Network lan is recorded for two VMs") == 0);
 }
 
+TEST_CASE("a recorded address that is none is said, and keeps neither its VM nor the daemon from coming back") {
+  const auto got = plan({.records = {vm("a", uid_number(1), "10.63.4.999/24"), vm("b", uid_number(2))}});
+  CHECK(got.objects.size() == 2);
+  REQUIRE(got.leases.size() == 1);
+  CHECK(got.leases[0].vm_name == "b");
+  REQUIRE(got.problems.size() == 1);
+  CHECK(got.problems[0].find("the address of VirtualMachine default/a on the Network lan is not recorded as one: ") == 0);
+}
+
 // --- on the real database, with a simulated host ---------------------------------------------------------------------------
 
 struct Directory {
