@@ -28,7 +28,8 @@ class Failed(AssertionError):
 
 
 def wait_for(what: str, check: Callable[[], Any], limit: float = 60.0, pause: float = 0.1) -> Any:
-    """The first true answer of check; Failed after limit seconds. A check that raises Failed is asked again."""
+    """The first true answer of check; Failed after limit seconds. A check that raises Failed is asked again, and one that misses a field:
+    an object has no status until a pass has seen it."""
     limit *= PATIENCE
     end = time.monotonic() + limit
     last = ""
@@ -39,6 +40,8 @@ def wait_for(what: str, check: Callable[[], Any], limit: float = 60.0, pause: fl
                 return answer
         except Failed as error:
             last = f" ({error})"
+        except KeyError as missing:
+            last = f" (no field {missing})"
         if time.monotonic() > end:
             raise Failed(f"waited {limit:.0f} s for: {what}{last}")
         time.sleep(pause)
