@@ -227,12 +227,29 @@ Result<GarbageReport> GarbageCollector::collect(Permission permission) {
   return report;
 }
 
-void GarbageCollector::carry_out(const std::vector<Teardown>& plan, GarbageReport& report) {
+// Since the host was read an object may have been made under one of these uids, by its claim. After a claim is withdrawn none can
+// be any more: who is made under that name is somebody new. So the store is asked after that, and what it does not have then
+// stays an orphan.
+Result<std::vector<const Teardown*>> GarbageCollector::still_orphans(const std::vector<Teardown>& plan) {
+  std::vector<const Teardown*> out;
   for (const auto& teardown : plan) {
-    const auto stored = owners();  // it may have been made meanwhile, under this very uid
-    if (!stored || stored->contains(teardown.uid)) continue;
-    objects_.forget_claim(teardown.uid);  // what bore it goes: who is made under its name is somebody new
-    for (const auto& step : teardown.steps) {
+    if (objects_.withdraw_claim(teardown.uid)) out.push_back(&teardown);
+  }
+  BGR_TRY(const auto stored, owners());
+  std::set<std::string> taken;  // by short id: what has lost all but that bears a made up uid
+  for (const auto& [uid, key] : stored) taken.insert(actuators::short_id(uid));
+  std::erase_if(out, [&](const Teardown* teardown) { return taken.contains(actuators::short_id(teardown->uid)); });
+  return out;
+}
+
+void GarbageCollector::carry_out(const std::vector<Teardown>& plan, GarbageReport& report) {
+  const auto orphans = still_orphans(plan);
+  if (!orphans) {
+    report.failed.push_back("reading what is stored: " + orphans.error().message);
+    return;
+  }
+  for (const auto* teardown : *orphans) {
+    for (const auto& step : teardown->steps) {
       const auto applied = host_.apply(step);
       if (!applied) {
         report.failed.push_back(fmt::format("{}: {}", actuators::describe(step), applied.error().message));

@@ -87,6 +87,7 @@ class GarbageCollector {
   // The host is read before the store: an object that is made meanwhile has its things later than that.
   Result<std::vector<GarbageRow>> rows();
   Result<std::map<std::string, api::ObjectKey>> owners() const;
+  Result<std::vector<const Teardown*>> still_orphans(const std::vector<Teardown>& plan);
   void carry_out(const std::vector<Teardown>& plan, GarbageReport& report);
 
   store::Objects& objects_;

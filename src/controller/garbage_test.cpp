@@ -5,7 +5,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
 #include <memory>
+#include <utility>
 
 #include "actuators/sim/sim_host.hpp"
 #include "controller/cow_metrics.hpp"
@@ -46,11 +48,50 @@ std::vector<std::string> names(const std::vector<Teardown>& plan) {
   return out;
 }
 
+// Somebody else comes in between: after a list was read, or before an object that has its uid is stored.
+constexpr int kOwningKindCount = 4;  // the collector lists Network, Kernel, Image and VirtualMachine, in this order
+class RacingStore final : public store::Store {
+ public:
+  int lists_to_pass = 0;
+  std::function<void()> after_list, at_next_create;
+
+  Result<api::Object> get(const api::ObjectKey& key) override { return inner_->get(key); }
+  Result<store::Listing> list(const store::ListQuery& query) override {
+    auto listing = inner_->list(query);
+    if (after_list && lists_to_pass-- == 0) std::exchange(after_list, nullptr)();
+    return listing;
+  }
+  Result<api::Object> create(const api::Object& object) override {
+    if (at_next_create) std::exchange(at_next_create, nullptr)();
+    return inner_->create(object);
+  }
+  Result<api::Object> update(const api::Object& object) override { return inner_->update(object); }
+  Result<api::Object> remove(const api::ObjectKey& key, std::optional<store::Revision> expected) override {
+    return inner_->remove(key, expected);
+  }
+  store::Revision revision() override { return inner_->revision(); }
+  store::Revision compacted() override { return inner_->compacted(); }
+  Result<std::unique_ptr<store::Watch>> watch(const store::WatchQuery& query) override { return inner_->watch(query); }
+  Result<void> compact(store::Revision revision) override { return inner_->compact(revision); }
+  bool poisoned() override { return inner_->poisoned(); }
+
+ private:
+  std::unique_ptr<store::Store> inner_ = store::make_memory_store();
+};
+
+api::Object web() {
+  return {.meta = {.name = kWeb.name, .ns = kWeb.ns}, .body = api::VirtualMachine{.spec = {.image = "demo"}, .status = {}}};
+}
+
 struct Bench {
-  std::unique_ptr<store::Store> store = store::make_memory_store();
+  Bench() = default;
+  explicit Bench(store::Store& other) : used(other) {}
+
+  std::unique_ptr<store::Store> own = store::make_memory_store();
+  store::Store& used = *own;
   ManualClock clock;
   SeededRandom random{1};
-  store::Objects objects{*store, clock, random};
+  store::Objects objects{used, clock, random};
   actuators::Layout layout{.state_dir = "/var/lib/banger", .run_dir = "/run/banger"};
   actuators::sim::SimHost host{layout, clock};
   AdoptMode adopt_mode;
@@ -96,6 +137,10 @@ struct Bench {
     auto done = collector.collect(permission);
     REQUIRE_MESSAGE(done, (done ? "" : done.error().message));
     return *std::move(done);
+  }
+  std::string stored_uid() {
+    const auto stored = used.get(kWeb);
+    return stored ? stored->meta.uid : "";
   }
   std::size_t orphans() { return static_cast<std::size_t>(std::ranges::count_if(look().rows, is_orphan)); }
 };
@@ -231,6 +276,47 @@ TEST_CASE("an orphan that is new is not taken at the first look") {
   CHECK(bench.host.links().size() == 1);
   bench.collector.run();
   CHECK(bench.host.links().empty());
+}
+
+TEST_CASE("an orphan that becomes a new object's between the look and the act is left to it") {
+  RacingStore racing;
+  Bench bench(racing);
+  bench.launch(kVm);
+  bench.host.exit_vmm(kVm, {.reason = "Crashed", .finished = {}, .message = ""});
+  bench.objects.claim({{kWeb, kVm}});
+  const auto before = bench.host.mutations();
+  racing.lists_to_pass = kOwningKindCount - 1;
+  racing.after_list = [&] { REQUIRE(bench.objects.create(web())); };
+  CHECK(bench.collect(Permission::Everything).done.empty());
+  CHECK(bench.stored_uid() == kVm);
+  CHECK(bench.host.mutations() == before);
+}
+
+TEST_CASE("a collection takes nothing of an object that is being created under a claim") {
+  RacingStore racing;
+  Bench bench(racing);
+  bench.launch(kVm);
+  bench.host.exit_vmm(kVm, {.reason = "Crashed", .finished = {}, .message = ""});
+  bench.objects.claim({{kWeb, kVm}});
+  racing.at_next_create = [&] { (void)bench.collect(Permission::Everything); };  // it has its uid, and is not stored yet
+  REQUIRE(bench.objects.create(web()));
+  CHECK(bench.stored_uid() == kVm);
+  CHECK(bench.host.disk_exists(kVm, "root"));
+  CHECK(bench.orphans() == 2);  // the network's: nobody claims them
+}
+
+TEST_CASE("who is created under the name of what is being collected is somebody new") {
+  RacingStore racing;
+  Bench bench(racing);
+  bench.launch(kVm);
+  bench.host.exit_vmm(kVm, {.reason = "Crashed", .finished = {}, .message = ""});
+  bench.objects.claim({{kWeb, kVm}});
+  racing.lists_to_pass = 2 * kOwningKindCount - 1;  // for the look, and again before the act
+  racing.after_list = [&] { REQUIRE(bench.objects.create(web())); };
+  const auto report = bench.collect(Permission::Everything);
+  CHECK(report.done.size() > 2);
+  CHECK(bench.stored_uid() != kVm);
+  CHECK_FALSE(bench.host.disk_exists(kVm, "root"));
 }
 
 TEST_CASE("foreign things of our names and another daemon's are untouched") {

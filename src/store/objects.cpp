@@ -129,13 +129,13 @@ WriteResult<api::Object> Objects::create(api::Object object) {
   object.meta.creation_time = now(clock_);
   object.meta.deletion_time = std::nullopt;
   if (auto refusals = api::validate(object, nullptr); !refusals.empty()) return refuse(key, std::move(refusals));
-  const auto claimed = claim_of(key);
+  const auto claimed = begin_claimed(key);
   for (int attempt = 1;; ++attempt) {
     const bool by_claim = claimed && attempt == 1;
     object.meta.uid = by_claim ? *claimed : new_uid(random_);
     auto stored = store_.create(object);
     const bool taken = !stored && stored.error().code == ErrorCode::Conflict;
-    if (by_claim && (stored || taken)) forget_claim(*claimed);
+    if (by_claim) end_claimed(*claimed, stored || taken);
     if (stored) return *std::move(stored);
     // Conflict: another living object has this uid's short id. One in 2^48 even with thousands of objects.
     if (stored.error().code != ErrorCode::Conflict || attempt == kAttempts) return refuse(std::move(stored).error());
@@ -152,15 +152,28 @@ Objects::Claims Objects::claims() const {
   return claims_;
 }
 
-void Objects::forget_claim(const std::string& uid) {
+bool Objects::withdraw_claim(const std::string& uid) {
   const std::lock_guard lock(mutex_);
-  std::erase_if(claims_, [&](const auto& entry) { return entry.second == uid; });
+  const auto id = short_id(uid);
+  const auto is_it = [&](const std::string& other) { return other == uid || (id && short_id(other) == id); };
+  if (std::ranges::any_of(being_created_, is_it)) return false;
+  std::erase_if(claims_, [&](const auto& entry) { return is_it(entry.second); });
+  return true;
 }
 
-std::optional<std::string> Objects::claim_of(const api::ObjectKey& key) const {
+std::optional<std::string> Objects::begin_claimed(const api::ObjectKey& key) {
   const std::lock_guard lock(mutex_);
   const auto found = claims_.find(key);
-  return found == claims_.end() ? std::nullopt : std::optional(found->second);
+  if (found == claims_.end()) return std::nullopt;
+  being_created_.insert(found->second);
+  return found->second;
+}
+
+// used: an object has the uid, this one or another.
+void Objects::end_claimed(const std::string& uid, bool used) {
+  const std::lock_guard lock(mutex_);
+  being_created_.extract(uid);  // one of them
+  if (used) std::erase_if(claims_, [&](const auto& entry) { return entry.second == uid; });
 }
 
 WriteResult<api::Object> Objects::write_part(const api::Object& object, Part part) {

@@ -7,6 +7,7 @@
 #include <map>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "api/codec.hpp"
@@ -39,7 +40,9 @@ class Objects {
   using Claims = std::map<api::ObjectKey, std::string>;
   void claim(Claims claims);
   [[nodiscard]] Claims claims() const;
-  void forget_claim(const std::string& uid);  // what bore it is gone
+  // Before what bears the uid is taken away: no object gets it by a claim from here on, nor one with the same short id. False:
+  // one is being created under it at this moment, and nothing has changed.
+  [[nodiscard]] bool withdraw_claim(const std::string& uid);
 
   // Validates, gives uid, creation time, generation 1; drops status. Errors: Invalid (also for a resourceVersion that is set),
   // AlreadyExists.
@@ -76,13 +79,15 @@ class Objects {
   enum class Part { Main, Status };
   WriteResult<api::Object> edit_part(const api::ObjectKey& key, const Edit& change, Part part);
   WriteResult<api::Object> write_part(const api::Object& object, Part part);
-  std::optional<std::string> claim_of(const api::ObjectKey& key) const;
+  std::optional<std::string> begin_claimed(const api::ObjectKey& key);
+  void end_claimed(const std::string& uid, bool used);
 
   Store& store_;
   Clock& clock_;
   Random& random_;
   mutable std::mutex mutex_;
   Claims claims_;
+  std::multiset<std::string> being_created_;  // uids of claims
 };
 
 }  // namespace banger::store

@@ -423,8 +423,20 @@ TEST_CASE("an object that is created under a claimed key gets the claimed uid, o
   CHECK(w.objects.claims().size() == 1);
   ok(w.objects.remove(vm_key("web"), {}));
   CHECK(ok(w.objects.create(fresh_vm("web"))).meta.uid != claimed);
-  w.objects.forget_claim(other);
+  CHECK(w.objects.withdraw_claim(other));
   CHECK(ok(w.objects.create(fresh_vm("db"))).meta.uid != other);
+}
+
+TEST_CASE("a claim is withdrawn by any uid of its short id") {
+  World w;
+  const auto claimed = make_vm("x").meta.uid;
+  w.objects.claim({{vm_key("web"), claimed}});
+  CHECK(w.objects.withdraw_claim(make_vm("y").meta.uid));
+  CHECK(w.objects.claims().size() == 1);
+  auto other = claimed;  // the last digits are not in the short id
+  other.back() = other.back() == 'a' ? 'b' : 'a';
+  CHECK(w.objects.withdraw_claim(other));
+  CHECK(w.objects.claims().empty());
 }
 
 TEST_CASE("a refused create keeps the claim, and a claim on a living object's uid is void") {
