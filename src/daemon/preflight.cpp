@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <sys/file.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -59,6 +60,47 @@ Result<std::string> find_program(const Options& options, const std::string& name
       fmt::format("{} was not found in {}: reinstall, or name its directory with --libexec", name, places.front().native())));
 }
 
+// What lies in it is believed, runs guests and holds a private key: nobody else may put anything there.
+Result<void> check_nobody_elses(const fs::path& directory, const struct stat& info) {
+  if (info.st_uid != ::geteuid() && info.st_uid != 0) {
+    return fail(
+        invalid(fmt::format("{0} belongs to user {1}: what it holds cannot be trusted; expected a directory of root's "
+                            "(look at what is in it, then: chown -R root: {0})",
+                            directory.native(), info.st_uid)));
+  }
+  if ((info.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
+    return fail(
+        invalid(fmt::format("{0} may be written by others (mode {1:04o}): what it holds cannot be trusted; expected 0700 "
+                            "(look at what is in it, then: chmod go-w {0})",
+                            directory.native(), info.st_mode & 07777U)));
+  }
+  return {};
+}
+
+// The state directory itself may be a link: somebody chose its place. What is in it is ours to lay out.
+Result<void> check_state(const fs::path& state_dir) {
+  struct stat info{};
+  if (::stat(state_dir.c_str(), &info) != 0) return fail(errno_error("looking at " + state_dir.native(), errno));
+  BGR_CHECK(check_nobody_elses(state_dir, info));
+  for (const auto* room : {"db", "vms", "networks", "images", "kernels", "ssh"}) {
+    const auto path = state_dir / room;
+    if (::lstat(path.c_str(), &info) != 0) {
+      if (errno == ENOENT) continue;
+      return fail(errno_error("looking at " + path.native(), errno));
+    }
+    if (S_ISLNK(info.st_mode)) {
+      return fail(
+          invalid(fmt::format("{} is a symbolic link; expected a directory: mount another disk there, or make the whole "
+                              "of --state-dir a link",
+                              path.native())));
+    }
+    if (path.filename() == "db" && !S_ISDIR(info.st_mode)) continue;  // a damaged database: it is set aside
+    if (!S_ISDIR(info.st_mode)) return fail(invalid(fmt::format("{} is not a directory: move it away", path.native())));
+    BGR_CHECK(check_nobody_elses(path, info));
+  }
+  return {};
+}
+
 Result<UniqueFd> lock_state(const std::string& state_dir) {
   const auto path = state_dir + "/lock";
   UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
@@ -97,6 +139,9 @@ Result<Grounds> prepare(const Options& options) {
   BGR_TRY(grounds.init_path, find_program(options, "banger-init"));
   if (auto made = make_directories(options.state_dir, 0700); !made) {
     return fail(with_context(made.error(), "the state directory is not usable"));
+  }
+  if (auto checked = check_state(options.state_dir); !checked) {
+    return fail(with_context(checked.error(), "the state directory is not usable"));
   }
   if (auto made = make_directories(options.run_dir, 0755); !made)
     return fail(with_context(made.error(), "the run directory is not usable"));

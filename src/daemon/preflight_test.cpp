@@ -128,4 +128,73 @@ TEST_CASE("a state directory that cannot be one, and one that is in use, are nam
   CHECK(ground.problem() == "the state directory is not usable: " + ground.options.state_dir + " is not a directory");
 }
 
+TEST_CASE(
+    "a state directory that others can write, or a part of it that is elsewhere, is refused: what, where, what was expected") {
+  if (!is_root()) return;
+  struct Case {
+    const char* part;
+    void (*spoil)(const fs::path&);
+    const char* says;
+  };
+  const auto foreign = [](const fs::path& path) { REQUIRE(::chown(path.c_str(), 65534, 65534) == 0); };
+  const auto open_to_all = [](const fs::path& path) { fs::permissions(path, fs::perms(0777)); };
+  const auto open_to_group = [](const fs::path& path) { fs::permissions(path, fs::perms(0770)); };
+  const auto link = [](const fs::path& path) {
+    fs::rename(path, path.native() + ".real");
+    fs::create_directory_symlink(path.native() + ".real", path);
+  };
+  const auto dangling = [](const fs::path& path) {
+    fs::remove(path);
+    fs::create_directory_symlink("/nonexistent/disk", path);
+  };
+  const auto file = [](const fs::path& path) {
+    fs::remove(path);
+    std::ofstream(path) << "";
+  };
+  const Case cases[] = {
+      {"", foreign, " belongs to user 65534: what it holds cannot be trusted; expected a directory of root's"},
+      {"", open_to_all, " may be written by others (mode 0777): what it holds cannot be trusted; expected 0700"},
+      {"", open_to_group, " may be written by others (mode 0770): what it holds cannot be trusted; expected 0700"},
+      {"/db", foreign, " belongs to user 65534: "},
+      {"/db", open_to_all, " may be written by others (mode 0777): "},
+      {"/db", link,
+       " is a symbolic link; expected a directory: mount another disk there, or make the whole of --state-dir a link"},
+      {"/vms", foreign, " belongs to user 65534: "},
+      {"/vms", open_to_group, " may be written by others (mode 0770): "},
+      {"/vms", link, " is a symbolic link; expected a directory: "},
+      {"/vms", dangling, " is a symbolic link; expected a directory: "},
+      {"/vms", file, " is not a directory: move it away"},
+      {"/networks", open_to_all, " may be written by others (mode 0777): "},
+      {"/images", link, " is a symbolic link; expected a directory: "},
+      {"/kernels", foreign, " belongs to user 65534: "},
+      {"/ssh", open_to_all, " may be written by others (mode 0777): "},
+  };
+  for (const auto& each : cases) {
+    CAPTURE(each.part);
+    CAPTURE(each.says);
+    Ground ground;
+    const auto& state = ground.options.state_dir;
+    for (const auto* room : {"db", "vms", "networks", "images", "kernels", "ssh"}) fs::create_directories(state + "/" + room);
+    fs::permissions(state, fs::perms(0700));
+    CHECK(ground.problem().empty());
+    each.spoil(state + each.part);
+    const auto prepared = prepare(ground.options);
+    REQUIRE_FALSE(prepared);
+    CHECK(prepared.error().code == ErrorCode::Invalid);  // exit status 78: another try cannot help
+    CHECK(prepared.error().message.starts_with("the state directory is not usable: " + state + each.part + each.says));
+  }
+}
+
+TEST_CASE("the whole state directory may be a link to a safe place; a file in place of the database is the store's to judge") {
+  if (!is_root()) return;
+  Ground ground;
+  const auto real = ground.top / "disk";
+  fs::create_directory(real);
+  fs::create_directory_symlink(real, ground.options.state_dir);
+  std::ofstream(real / "db") << "";
+  CHECK(ground.problem().empty());
+  fs::permissions(real, fs::perms(0777));
+  CHECK(ground.problem().find(" may be written by others (mode 0777)") != std::string::npos);
+}
+
 }  // namespace banger::daemon

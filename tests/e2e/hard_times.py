@@ -25,7 +25,7 @@ def test_a_state_directory_that_cannot_be_written_is_one_sentence() -> None:
     with tempfile.TemporaryDirectory(prefix="banger-", dir="/var/tmp") as base:
         state = pathlib.Path(base) / "state"
         state.mkdir()
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "ro,size=1m", "banger-state", str(state)], check=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "ro,size=1m,mode=0700", "banger-state", str(state)], check=True)
         try:
             said = subprocess.run(Daemon(base=base).command(), stdin=subprocess.DEVNULL, text=True, stdout=subprocess.PIPE,
                                   stderr=subprocess.STDOUT, timeout=20, check=False)

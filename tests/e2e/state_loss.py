@@ -296,6 +296,29 @@ def empty_the_run_directory(d: Daemon, before: Guests) -> None:
     wait_for("the VMM to end", lambda: not alive(pid), limit=30)
 
 
+def test_a_state_directory_that_others_may_write_is_refused() -> None:
+    with daemon() as d:
+        d.stop()
+        elsewhere = d.scratch / "elsewhere"
+        spoilt: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
+            f"{d.state} may be written by others (mode 0777)": (lambda: d.state.chmod(0o777), lambda: d.state.chmod(0o700)),
+            f"{d.state}/vms belongs to user 65534": (lambda: os.chown(d.state / "vms", 65534, 65534), lambda: os.chown(d.state / "vms", 0, 0)),
+            f"{d.state}/images is a symbolic link; expected a directory": (
+                lambda: ((d.state / "images").rename(elsewhere), (d.state / "images").symlink_to(elsewhere)),
+                lambda: ((d.state / "images").unlink(), elsewhere.rename(d.state / "images"))),
+        }
+        for room in ("vms", "images"):
+            (d.state / room).mkdir(mode=0o700, exist_ok=True)
+        for sentence, (spoil, mend) in spoilt.items():
+            spoil()
+            refused = subprocess.run(d.command(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=20, check=False)
+            mend()
+            check(refused.returncode == 78 and f"the state directory is not usable: {sentence}" in refused.stdout,
+                  f"{refused.returncode}: {refused.stdout}")
+        d.start()
+        check(not set_aside(d) and not adopting(d), "a start that was refused cost the database")
+
+
 def test_a_newer_database_is_refused_and_left_alone() -> None:
     with daemon() as d:
         d.stop()
