@@ -43,6 +43,7 @@ Plan plan_lost_sidecar(const Situation& at) {
   plan.steps.push_back(step("Sidecar", actuators::WriteSidecar{std::move(next)}));
   plan.events.push_back(
       {.type = api::EventType::Warning, .reason = "SidecarLost", .message = why + "; written again from what is observed"});
+  plan_pending_changes(plan, at);
   say_ready(plan, ConditionStatus::Unknown, "SidecarLost", why);
   say_running(plan, ConditionStatus::True, "Running", "the VMM runs");
   plan.look_again = kAtOnce;

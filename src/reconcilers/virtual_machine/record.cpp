@@ -68,6 +68,15 @@ std::string record_loss(const Situation& at) {
   return at.host.sidecar_error.empty() ? "vm.json is gone" : "vm.json: " + printable(at.host.sidecar_error);
 }
 
+// Without a record: the status tells of this very VMM, looked at this very spec, and saw nothing that waits.
+bool launch_is_known(const Situation& at) {
+  if (at.sidecar != nullptr) return at.sidecar->generation != 0;
+  const auto& status = at.vm.status;
+  return at.vmm != nullptr && status.vmm && status.vmm->pid == at.vmm->pid &&
+         status.vmm->start_time_ticks == at.vmm->start_time_ticks && status.pending_changes.empty() &&
+         status.observed_generation == at.object.meta.generation;
+}
+
 std::optional<actuators::ProcessRecord> process_of(const Situation& at) {
   if (at.vmm == nullptr) return std::nullopt;
   return actuators::ProcessRecord{
@@ -76,7 +85,7 @@ std::optional<actuators::ProcessRecord> process_of(const Situation& at) {
 
 Sidecar rebuilt_record(const Situation& at) {
   Sidecar next{.uid = at.uid, .ns = at.object.meta.ns, .name = at.object.meta.name};
-  next.generation = at.object.meta.generation;
+  next.generation = at.alive && !launch_is_known(at) ? 0 : at.object.meta.generation;
   next.launched_spec = at.spec;
   next.nics = nics_of_status(at);
   const bool ran = status_says_it_ran(at.vm.status);

@@ -16,6 +16,10 @@ actuators::Sidecar rebuilt_record(const Situation& at);
 // "vm.json is gone", or why it cannot be read.
 std::string record_loss(const Situation& at);
 
+// What the living VMM was made from. Where it is not, a record that is built anew has generation 0, and its launched_spec is that
+// of the time of the loss.
+bool launch_is_known(const Situation& at);
+
 // The record of a VM that does not run, without what was seen to be gone.
 actuators::Sidecar cleared_record(const Situation& at);
 

@@ -8,6 +8,7 @@
 #include "actuators/names.hpp"
 #include "api/update_class.hpp"
 #include "base/text.hpp"
+#include "reconcilers/virtual_machine/record.hpp"
 
 namespace banger::reconcilers::virtual_machine {
 
@@ -133,7 +134,8 @@ actuators::Sidecar ended_as(actuators::Sidecar sidecar, std::string_view reason,
 
 namespace {
 
-std::string sentence_of(const std::vector<api::FieldChange>& changes) {
+template <class Changes>
+std::string sentence_of(const Changes& changes) {
   std::vector<std::string> parts;
   for (const auto& change : changes) {
     const std::string_view field = change.field;
@@ -196,9 +198,26 @@ std::vector<api::FieldChange> changes_around(const Situation& at) {
   return all;
 }
 
+std::string command_name(const api::ObjectMeta& meta) {
+  return meta.ns == api::kDefaultNamespace ? meta.name : meta.name + " -n " + meta.ns;
+}
+
+// What the guest runs was only on the record that was lost. What waited then is told on; what changed since cannot be told apart.
+void say_launch_unknown(Plan& plan, const Situation& at) {
+  plan.pending = at.vm.status.pending_changes;
+  const auto waited = plan.pending.empty() ? "" : fmt::format(" ({} waited then)", sentence_of(plan.pending));
+  plan.findings.push_back({.type = "RestartRequired",
+                           .status = api::ConditionStatus::Unknown,
+                           .reason = "RecordLost",
+                           .message = fmt::format("vm.json was lost while the VM ran, and with it what the VM was started as{}; "
+                                                  "bangerctl restart {} makes it what its spec says",
+                                                  waited, command_name(at.object.meta))});
+}
+
 }  // namespace
 
 void plan_pending_changes(Plan& plan, const Situation& at) {
+  if (at.alive && !launch_is_known(at)) return say_launch_unknown(plan, at);
   if (at.sidecar == nullptr) return;
   auto restart = changes_around(at);
   std::vector<api::FieldChange> recreate;
@@ -211,8 +230,6 @@ void plan_pending_changes(Plan& plan, const Situation& at) {
     else if (change.update_class == api::UpdateClass::Restart && at.alive && change.field != "spec.restartNonce")
       restart.push_back(std::move(change));
   }
-  const auto& meta = at.object.meta;
-  const auto name = meta.ns == api::kDefaultNamespace ? meta.name : meta.name + " -n " + meta.ns;
   for (const auto* changes : {&restart, &recreate}) {
     for (const auto& change : *changes) {
       plan.pending.push_back({.field = change.field,
@@ -226,7 +243,7 @@ void plan_pending_changes(Plan& plan, const Situation& at) {
                              .status = api::ConditionStatus::True,
                              .reason = "PendingChanges",
                              .message = fmt::format("{} {} for a restart: bangerctl restart {}", sentence_of(restart),
-                                                    restart.size() == 1 ? "waits" : "wait", name)});
+                                                    restart.size() == 1 ? "waits" : "wait", command_name(at.object.meta))});
   }
   if (!recreate.empty()) {
     plan.findings.push_back(
