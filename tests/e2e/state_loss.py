@@ -89,7 +89,8 @@ def test_guests_outlive_each_loss_of_the_database() -> None:
 def test_guests_outlive_each_loss_of_records_run_directory_and_time() -> None:
     with daemon() as d:
         before = start_guests(d, "web", "db")
-        for case in (lose_records, lose_database_and_records, set_the_clock_back, lose_database_and_manifest, empty_the_run_directory):
+        for case in (lose_records, lose_database_and_records, set_the_clock_back, lose_database_and_manifest, empty_the_run_directory,
+                     lose_everything_at_once):
             told(case, d, before)
 
 
@@ -291,6 +292,41 @@ def empty_the_run_directory(d: Daemon, before: Guests) -> None:
     pid, _ = before["db"]
     check(alive(pid), "the guest ended")
     check(answers(address_of(d, "db")), "the guest does not answer any more")
+
+
+def lose_everything_at_once(d: Daemon, before: Guests) -> None:
+    """Database with all status, records, run directory and, as it seems, the manifests: their directory is empty. Nothing is collected until
+    they are back, also when the daemon starts again before that; then the VM is taken over, and a delete removes everything of it."""
+    pid, _ = before["db"]
+    uid, address = uid_of(d, "db"), address_of(d, "db")
+    network = d.get("network", "default")["metadata"]["uid"]
+    d.uids()
+    d.kill()
+    for lost in (d.state / "db", d.run_dir):
+        shutil.rmtree(lost)
+    for record in [*d.state.glob("vms/*/vm.json"), *d.state.glob("*/*/object.json")]:
+        record.unlink()
+    hidden = d.manifests.rename(d.scratch / "hidden")
+    d.manifests.mkdir()
+    for how in (d.kill, d.stop):
+        d.start()
+        time.sleep(2)
+        check(adopting(d) and d.names("virtualmachines") == [], "the daemon does not wait for its manifests")
+        check("an empty directory holds none" in d.raw("/readyz"), d.raw("/readyz"))
+        check(not mutations(d).keys() & {"KillVmm", "RemoveLink", "RemoveVmDirectory"}, f"adopt mode removed something: {mutations(d)}")
+        check(alive(pid) and answers(address), "the guest ended")
+        how()
+    d.start()
+    for path in hidden.iterdir():
+        path.rename(d.manifests / path.name)
+    wait_for("db to be taken over", lambda: d.ctl("get", "vm", "db", check=False).returncode == 0 and uid_of(d, "db") == uid, limit=30)
+    check(d.get("network", "default")["metadata"]["uid"] == network, "the network has another uid than its bridge")
+    wait_for("adopt mode to end", lambda: not adopting(d), limit=30)
+    wait_for("db to be observed", lambda: vmm_of(d, "db") == before["db"], limit=60)
+    wait_for("what it was started as to be told unknown", lambda: d.condition("vm", "db", "RestartRequired").get("status") == "Unknown", limit=30)
+    check(answers(address), "the guest does not answer any more")
+    wait_for("gc to take what nobody names", lambda: d.ctl("gc", "--yes", check=False).returncode == 0, limit=30)
+    check(alive(pid), "gc ended the guest")
     (d.manifests / "db.yaml").unlink()
     d.wait_gone("vm", "db")
     wait_for("the VMM to end", lambda: not alive(pid), limit=30)
