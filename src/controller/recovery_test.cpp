@@ -277,6 +277,45 @@ TEST_CASE_FIXTURE(LossWorld, "a clean restart with a hundred VMs mutates nothing
   CHECK(store->revision() == revision);
 }
 
+TEST_CASE_FIXTURE(LossWorld, "statuses that were wiped, with all else whole, are found again by looking") {
+  const auto uid = running_vm();
+  std::map<api::ObjectKey, api::Object> before;
+  for (const auto& each : keys()) before.emplace(each, *store->get(each));
+  host.clear_log();
+  for (const auto& each : keys()) {
+    REQUIRE(objects.edit_status(each, [](api::Object& object) -> Result<void> {
+      std::visit(
+          []<class T>(T& body) {
+            if constexpr (requires { body.status; }) body.status = {};
+          },
+          object.body);
+      return {};
+    }));
+  }
+  restart();
+  settle();
+  CHECK(changes() == std::vector<std::string>{});
+  for (const auto& [each, object] : before) {
+    CAPTURE(api::to_string(each));
+    const auto now = *store->get(each);
+    if (each.kind == Kind::Network)
+      CHECK(std::get<api::Network>(now.body).status.cidr == std::get<api::Network>(object.body).status.cidr);
+    if (each.kind == Kind::Image)
+      CHECK(std::get<api::Image>(now.body).status.digest == std::get<api::Image>(object.body).status.digest);
+    if (each.kind != Kind::VirtualMachine) continue;
+    const auto& was = std::get<api::VirtualMachine>(object.body).status;
+    const auto& is = std::get<api::VirtualMachine>(now.body).status;
+    CHECK(now.meta.uid == uid);
+    CHECK(is.vmm == was.vmm);
+    CHECK(is.network_interfaces == was.network_interfaces);
+    CHECK(is.disks == was.disks);
+    CHECK(is.runtime == was.runtime);
+    CHECK(is.phase == "Running");
+  }
+  CHECK(condition("Ready") == "True Ready");
+  CHECK(condition("RestartRequired") == "absent");
+}
+
 TEST_CASE_FIXTURE(LossWorld, "a VM that came back is deleted whole") {
   const auto uid = running_vm();
   lose_database();

@@ -41,6 +41,28 @@ TEST_CASE_FIXTURE(ImageWorld, "an image is built once and stays as it is, over d
   CHECK(builds() == 1);
 }
 
+TEST_CASE_FIXTURE(ImageWorld, "a status that was wiped comes back from the record, also when the source is gone") {
+  create_image();
+  settle();
+  const auto before = seen();
+  host.clear_log();
+  for (const bool source_is_there : {true, false}) {
+    CAPTURE(source_is_there);
+    if (!source_is_there) host.remove_file("/srv/demo.tar");
+    REQUIRE(objects.edit_status(demo, [](api::Object& object) -> Result<void> {
+      std::get<api::Image>(object.body).status = {};
+      return {};
+    }));
+    settle();
+    CHECK(said() == (source_is_there ? "True Ready" : "True SourceGone"));
+    CHECK(seen().path == before.path);
+    CHECK(seen().digest == before.digest);
+  }
+  auto log = host.log();
+  std::erase(log, "ForgetJob build");  // of the one build; nothing on disk
+  CHECK(log == std::vector<std::string>{});
+}
+
 TEST_CASE_FIXTURE(ImageWorld, "a source that changed is built anew, and the last base serves meanwhile") {
   create_image();
   settle();
