@@ -5,7 +5,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <future>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <unordered_map>
 #include <utility>
@@ -257,41 +259,48 @@ std::unordered_map<std::string, std::vector<JobView>> LocalHost::jobs_by_owner()
 
 Result<HostView> LocalHost::observe_all(const std::vector<NetworkQuery>& networks) {
   const std::lock_guard lock(looking_);
-  BGR_TRY(const auto facts, net_facts(networks));
   const auto directories = vm_directories(layout_);
   auto uids = directories;
   for (auto& uid : machines_.cgroup_uids()) uids.insert(std::move(uid));
-  std::map<std::string, Shared<VmFiles>> files;
-  std::set<std::string> with_root_files;
-  for (const auto& uid : uids) {
-    BGR_TRY(auto look, files_.look(uid));
-    if (look->root_files) with_root_files.insert(uid);
-    files.emplace(uid, std::move(look));
-  }
+  // The kernel's dump of links beside the reading of /proc; files by whoever is through first.
+  LooksTogether files(files_, uids);
+  auto beside = std::async(std::launch::async, [&] {
+    auto facts = net_facts(networks);
+    files.take_part();
+    return facts;
+  });
+  auto machines = machines_.observe_all(uids);
+  files.take_part();
+  BGR_TRY(const auto facts, beside.get());
+  if (!machines) return fail(machines.error());
+  BGR_TRY(const auto with_root_files, files.with_root_files());
   BGR_TRY(const auto roots, block::observe_root_disks(layout_, uids, with_root_files));
-  for (const auto& [uid, root] : roots) uids.insert(uid);
-  BGR_TRY(auto machines, machines_.observe_all(uids));
+  // A node may be all that is left of a VM.
+  std::set<std::string> late;
+  for (const auto& [uid, root] : roots) {
+    if (uids.insert(uid).second) late.insert(uid);
+  }
+  if (!late.empty()) {
+    BGR_TRY(auto more, machines_.observe_all(late));
+    machines->merge(more);
+  }
   auto links = links_by_vm(facts.links, uids);
   auto jobs = jobs_by_owner();
   HostView out;
-  for (auto& [uid, machine] : machines) {
+  for (auto& [uid, machine] : *machines) {
     const auto root = roots.find(uid);
     // A group that nothing here knows is another daemon's.
     if (!directories.contains(uid) && !machine.run_directory_exists && root == roots.end() &&
         std::ranges::none_of(machine.vmm->processes, &ProcessView::names_socket)) {
       continue;
     }
-    auto look = files.find(uid);
-    if (look == files.end()) {
-      BGR_TRY(auto late, files_.look(uid));
-      look = files.emplace(uid, std::move(late)).first;
-    }
-    VmParts parts{.files = look->second,
+    BGR_TRY(auto look, files.of(uid));
+    VmParts parts{.files = std::move(look),
                   .machine = std::move(machine),
                   .root = root == roots.end() ? nullptr : &root->second,
                   .links = std::move(links[uid]),
                   .jobs = std::move(jobs[uid])};
-    out.vms.emplace(uid, views_.view_of(uid, std::move(parts)));
+    out.vms.emplace_hint(out.vms.end(), uid, views_.view_of(uid, std::move(parts)));
   }
   views_.keep_only(out.vms);
   files_.keep_only(uids);

@@ -113,4 +113,27 @@ void VmFileLooks::keep_only(const std::set<std::string>& uids) {
   std::erase_if(readings_, [&](const auto& reading) { return !uids.contains(reading.first); });
 }
 
+LooksTogether::LooksTogether(VmFileLooks& looks, const std::set<std::string>& uids)
+    : looks_(looks), uids_(uids.begin(), uids.end()), seen_(uids_.size()) {}
+
+void LooksTogether::take_part() {
+  for (std::size_t i = next_++; i < uids_.size(); i = next_++) seen_[i] = looks_.look(uids_[i]);
+}
+
+Result<std::set<std::string>> LooksTogether::with_root_files() const {
+  std::set<std::string> out;
+  for (std::size_t i = 0; i < uids_.size(); ++i) {
+    const auto& seen = *seen_[i];
+    if (!seen) return fail(seen.error());
+    if ((*seen)->root_files) out.insert(out.end(), uids_[i]);
+  }
+  return out;
+}
+
+Result<Shared<VmFiles>> LooksTogether::of(const std::string& uid) const {
+  const auto found = std::ranges::lower_bound(uids_, uid);
+  if (found == uids_.end() || *found != uid) return looks_.look(uid);
+  return *seen_[static_cast<std::size_t>(found - uids_.begin())];
+}
+
 }  // namespace banger::actuators

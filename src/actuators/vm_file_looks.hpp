@@ -6,6 +6,8 @@
 // difference reads again. A file that came or went shows in the times of the directory.
 #pragma once
 
+#include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -77,6 +79,24 @@ class VmFileLooks {
   const FileClock clock_;
   std::mutex mutex_;
   std::map<std::string, ReadingPtr> readings_;
+};
+
+// One look at each of many VMs, shared out among the threads that take part.
+class LooksTogether {
+ public:
+  LooksTogether(VmFileLooks& looks, const std::set<std::string>& uids);
+
+  void take_part();  // until every look was begun
+
+  // Both once everybody who takes part is through. An error of one VM's look is that of the call.
+  [[nodiscard]] Result<std::set<std::string>> with_root_files() const;
+  [[nodiscard]] Result<Shared<VmFiles>> of(const std::string& uid) const;  // looks now at one that was not among them
+
+ private:
+  VmFileLooks& looks_;
+  const std::vector<std::string> uids_;  // sorted
+  std::vector<std::optional<Result<Shared<VmFiles>>>> seen_;
+  std::atomic<std::size_t> next_ = 0;
 };
 
 }  // namespace banger::actuators

@@ -2,6 +2,7 @@
 #include "actuators/vm_file_looks.hpp"
 
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 #include <poll.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
@@ -11,6 +12,9 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <set>
+#include <string>
+#include <thread>
 #include <vector>
 
 #include "actuators/vm_files.hpp"
@@ -182,6 +186,26 @@ TEST_CASE("a disk that is written all the time costs no reading of the rest") {
     put(scratch.directory / "root.img", "disc");
     CHECK(scratch.look().is(before));
   }
+}
+
+TEST_CASE("threads that take part share the looks out, and each VM's is its own") {
+  Scratch scratch;
+  std::set<std::string> uids;
+  for (int i = 0; i < 200; ++i) uids.insert(fmt::format("8d3f2a10-5c4e-4b7a-9f21-{:012x}", i));
+  for (const auto& uid : uids) fs::create_directories(vm_dir(scratch.layout, uid));
+  put(root_base_path(scratch.layout, *uids.begin()), "base");
+  uids.insert(kUid);
+  LooksTogether together(scratch.looks, uids);
+  {
+    std::jthread beside([&] { together.take_part(); });
+    together.take_part();
+  }
+  CHECK(*together.with_root_files() == std::set{*uids.begin()});
+  CHECK((*together.of(kUid))->sidecar);
+  CHECK_FALSE((*together.of(*uids.begin()))->sidecar);
+  const std::string late = "8d3f2a10-5c4e-4b7a-9f21-ffffffffffff";
+  CHECK_FALSE((*together.of(late))->directory_exists);
+  for (const auto& uid : uids) CHECK((*together.of(uid)).is(*scratch.looks.look(uid)));
 }
 
 }  // namespace banger::actuators
