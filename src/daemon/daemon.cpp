@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <future>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -154,6 +155,9 @@ Result<void> run(const Options& options) {
                                                        .qemu_path = options.qemu,
                                                        .accelerator = options.accelerator},
                                                       clock, random));
+  // The host is read beside the database; what of it stays as it was is not read again when the manager compares the two, which
+  // waits for this look. An error shows there.
+  const auto first_look = std::async(std::launch::async, [&host = *host] { (void)host.observe_all({}); });
   BGR_TRY(const auto state, open_store(options, *host, adopt_mode, clock, random));
   store::Objects objects(*state.store, clock, random);
   BGR_CHECK(claim_labelled(objects, *host, adopt_mode));
