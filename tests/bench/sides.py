@@ -209,7 +209,7 @@ class Script:
         self.program = scratch / "script-vmm" / "noop_vmm"
         self.bangerd = bangerd
         for directory in (self.scratch / "state", self.scratch / "run", self.program.parent):
-            directory.mkdir(parents=True)
+            directory.mkdir(parents=True, exist_ok=True)  # once for each number of VMs
         shutil.copy2(BUILD / "tests/bench/noop_vmm", self.program)
         self.starts = Starts(self.program)
         self.cgroup = place.cgroup_root() / "script.slice"
