@@ -159,6 +159,16 @@ std::optional<SteadyTime> WorkQueue::due(const api::ObjectKey& key) const {
   return it == items_.end() ? std::nullopt : it->second.due;
 }
 
+std::optional<SteadyTime> WorkQueue::next_due() const {
+  const std::scoped_lock lock(mutex_);
+  return delayed_.empty() ? std::nullopt : std::optional(delayed_.begin()->first);
+}
+
+std::size_t WorkQueue::failing() const {
+  const std::scoped_lock lock(mutex_);
+  return static_cast<std::size_t>(std::ranges::count_if(items_, [](const auto& entry) { return is_backing_off(entry.second); }));
+}
+
 void WorkQueue::refresh_metrics() {
   const std::scoped_lock lock(mutex_);
   std::map<api::Kind, std::pair<double, double>> running;  // sum and maximum of seconds

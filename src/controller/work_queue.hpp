@@ -70,6 +70,8 @@ class WorkQueue {
   [[nodiscard]] std::size_t processing() const;
   [[nodiscard]] std::uint32_t failures(const api::ObjectKey& key) const;
   [[nodiscard]] std::optional<SteadyTime> due(const api::ObjectKey& key) const;  // of a delayed key
+  [[nodiscard]] std::optional<SteadyTime> next_due() const;                      // of the first of them; nothing: none waits
+  [[nodiscard]] std::size_t failing() const;                                     // keys that back off
 
   // Sets the gauges that are computed: unfinished work and the longest running pass.
   void refresh_metrics();

@@ -8,7 +8,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -23,17 +22,13 @@
 #include "base/log.hpp"
 #include "base/random.hpp"
 #include "controller/adopt_mode.hpp"
-#include "controller/cow_metrics.hpp"
-#include "controller/event_recorder.hpp"
-#include "controller/garbage.hpp"
 #include "controller/garbage_document.hpp"
-#include "controller/manager.hpp"
 #include "controller/metrics.hpp"
 #include "controller/recovery.hpp"
+#include "controller/runtime.hpp"
 #include "daemon/preflight.hpp"
 #include "daemon/version.hpp"
 #include "intake/manifest_directory.hpp"
-#include "reconcilers/kinds.hpp"
 #include "server/server.hpp"
 #include "store/objects.hpp"
 #include "store/store.hpp"
@@ -41,8 +36,6 @@
 namespace banger::daemon {
 namespace {
 
-constexpr std::chrono::milliseconds kEventFlush{10'000};
-constexpr std::chrono::milliseconds kOrphanLook{60'000};
 constexpr std::size_t kManifestWriters = 8;
 constexpr std::chrono::milliseconds kMemoryReturn{15'000};
 
@@ -81,39 +74,12 @@ void notify_ready() {
 // The database, or a new one filled from what is left of the old one.
 Result<controller::OpenedState> open_store(const Options& options, actuators::Host& host, controller::AdoptMode& adopt_mode,
                                            Clock& clock, Random& random) {
-  controller::RecoverySteps steps;
-  steps.ensure = [](store::Objects& objects) { return reconcilers::ensure_builtins(objects); };
-  steps.before = [&](const controller::RecoveryPlan& plan) { return adopt_mode.enter(plan.report); };
-  steps.labels = [&](std::size_t& labelled) { return controller::owner_labels(host, labelled); };
-  BGR_TRY(auto state, controller::open_state(options.state_dir + "/db", {host, clock, random}, steps));
+  BGR_TRY(auto state,
+          controller::open_state(options.state_dir + "/db", {host, clock, random}, controller::recovery_steps(host, adopt_mode)));
   if (!state.plan.report.empty()) log::warning("state was lost", {{"report", state.plan.report}});
   for (const auto& problem : state.plan.problems) log::warning("not brought back", {{"problem", problem}});
   if (adopt_mode.active()) log::warning(adopt_mode.text());
   return state;
-}
-
-// In adopt mode, also that of an earlier start: what bears a label and has no object waits for one of its name.
-Result<void> claim_labelled(store::Objects& objects, actuators::Host& host, const controller::AdoptMode& adopt_mode) {
-  if (!adopt_mode.active()) return {};
-  std::size_t labelled = 0;
-  BGR_TRY(const auto labels, controller::owner_labels(host, labelled));
-  BGR_TRY(auto claims, controller::claims_left(labels, host, objects.store()));
-  objects.claim(std::move(claims));
-  return {};
-}
-
-// Where a person looks: an event on the one object that every host has.
-void tell_of_loss(controller::EventRecorder& events, store::Objects& objects, controller::AdoptMode& adopt_mode,
-                  const controller::RecoveryPlan& loss) {
-  const api::ObjectKey key{.kind = api::Kind::Network, .ns = "", .name = "default"};
-  const auto network = objects.store().get(key);
-  const auto uid = network ? network->meta.uid : "";
-  if (!loss.report.empty()) events.record(key, uid, api::EventType::Warning, "StateLost", loss.report);
-  for (const auto& problem : loss.problems) events.record(key, uid, api::EventType::Warning, "NotRestored", problem);
-  if (adopt_mode.active()) events.record(key, uid, api::EventType::Warning, "AdoptMode", adopt_mode.text());
-  adopt_mode.on_leave([&events, key, uid](const std::string& how) {
-    events.record(key, uid, api::EventType::Normal, "AdoptModeEnded", "what no manifest declares may go again: " + how);
-  });
 }
 
 intake::Options manifest_options(const Options& options, controller::AdoptMode& adopt_mode) {
@@ -160,12 +126,11 @@ Result<void> run(const Options& options) {
   const auto first_look = std::async(std::launch::async, [&host = *host] { (void)host.observe_all({}); });
   BGR_TRY(const auto state, open_store(options, *host, adopt_mode, clock, random));
   store::Objects objects(*state.store, clock, random);
-  BGR_CHECK(claim_labelled(objects, *host, adopt_mode));
-  controller::EventRecorder events(objects, clock);
-  tell_of_loss(events, objects, adopt_mode, state.plan);
-  controller::Manager manager({.workers = options.workers, .began = began}, objects, *host, clock, metrics);
-  metrics.before_text([&] { controller::publish_cow_fill(objects, metrics); });
-  controller::GarbageCollector garbage(objects, *host, adopt_mode, metrics);
+  BGR_CHECK(controller::claim_labelled(objects, *host, adopt_mode));
+  controller::Runtime runtime({.workers = options.workers, .began = began}, {objects, *host, clock, random, metrics, adopt_mode},
+                              layout, state.plan);
+  auto& manager = runtime.manager();
+  auto& garbage = runtime.garbage();
   const auto collect = [&](const server::Collection& asked) {
     if (asked.end_adopt_mode) {
       (void)adopt_mode.leave();
@@ -173,13 +138,8 @@ Result<void> run(const Options& options) {
     }
     return documented(garbage.collect(asked.everything ? controller::Permission::Everything : controller::Permission::Harmless));
   };
-  manager.every(kOrphanLook, "collect what belongs to no object", [&] { garbage.run(); });
   // What a burst of starts or the reading of the database took is not needed again soon.
   manager.every(kMemoryReturn, "give freed memory back", [] { ::malloc_trim(0); });
-  manager.every(kEventFlush, "write the counts of repeated events", [&] { events.flush(); });
-  for (auto& reconciler : reconcilers::make_reconcilers({objects, *host, events, clock, random}, layout)) {
-    manager.add(std::move(reconciler));
-  }
   server::Server server({.socket_path = options.socket, .version = std::string(kProgramVersion)}, objects,
                         {.metrics_text = [&] { return metrics.text(); },
                          .ready = [&] { return manager.ready(); },
@@ -195,7 +155,8 @@ Result<void> run(const Options& options) {
   std::unique_ptr<intake::ManifestDirectory> directory;
   std::jthread intake;  // after the directory that it works on: an early end joins it first
   if (!options.manifests.empty()) {
-    directory = std::make_unique<intake::ManifestDirectory>(manifest_options(options, adopt_mode), objects, events, clock);
+    directory =
+        std::make_unique<intake::ManifestDirectory>(manifest_options(options, adopt_mode), objects, runtime.events(), clock);
     intake = std::jthread([&](const std::stop_token& stop) { directory->run(stop); });
   }
   log::info("serving", {{"socket", options.socket}, {"state", options.state_dir}, {"manifests", options.manifests}});
@@ -211,7 +172,7 @@ Result<void> run(const Options& options) {
   }
   manager.stop();
   server.stop();
-  events.flush();  // the last counts; nobody records any more
+  runtime.events().flush();  // the last counts; nobody records any more
   return {};
 }
 
