@@ -53,13 +53,12 @@ Plan plan_end_seen(const Situation& at) {
 }
 
 Plan plan_backoff(const Situation& at) {
-  const auto wait = *at.sidecar->restart_after - at.observed.now;
   Plan plan{.operation = Operation::None, .phase = "Pending"};
   const auto message = fmt::format("it ended {} times in a row (the last time: {}); it is started again after a pause",
                                    at.sidecar->failures, at.sidecar->ended);
   say_ready(plan, ConditionStatus::False, "BackOff", message);
   say_running(plan, ConditionStatus::False, at.sidecar->ended, message);
-  plan.look_again = std::max<milliseconds>(wait, milliseconds(1));
+  plan.look_again = backoff_left(*at.sidecar, at.observed.now);
   return plan;
 }
 
@@ -76,7 +75,7 @@ Plan plan_down(const Situation& at) {
         at, off ? "Stopped" : "Failed", sidecar->ended,
         off ? "guest powered off" : fmt::format("the VMM ended: {}; its restartPolicy leaves it so", sidecar->ended));
   }
-  if (sidecar->restart_after && at.observed.now < *sidecar->restart_after) return plan_backoff(at);
+  if (backoff_left(*sidecar, at.observed.now) > milliseconds(0)) return plan_backoff(at);
   return plan_start(at);
 }
 

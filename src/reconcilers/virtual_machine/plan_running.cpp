@@ -25,7 +25,9 @@ constexpr milliseconds kSpaceIsLow = seconds(2);
 
 milliseconds since_launch(const Situation& at) {
   if (at.sidecar == nullptr || !at.sidecar->launched) return milliseconds::max();
-  return std::max(milliseconds(0), at.observed.now - *at.sidecar->launched);
+  const milliseconds since = at.observed.now - *at.sidecar->launched;
+  if (since < -kLaunchLimit) return milliseconds::max();  // the clock was set back: what it was before, nobody knows
+  return std::max(milliseconds(0), since);
 }
 
 // vm.json is gone or cannot be read, and the VMM lives: what can be known is written again.
@@ -176,7 +178,11 @@ void say_answering(Plan& plan, const Situation& at, std::string message) {
   const auto shown = std::ranges::find(at.vm.status.steps, "GuestReady", &api::StepStatus::name);
   if (!was_ready(at) || (shown != at.vm.status.steps.end() && shown->state != "Done")) {
     plan.operation = Operation::Start;
-    plan.progress.push_back({.name = "GuestReady", .state = "Done", .duration = since_launch(at), .message = ""});
+    const auto since = since_launch(at);
+    plan.progress.push_back({.name = "GuestReady",
+                             .state = "Done",
+                             .duration = since == milliseconds::max() ? milliseconds(0) : since,
+                             .message = ""});
   }
 }
 

@@ -181,8 +181,11 @@ Plan plan_stopped(const Situation& at, std::string_view phase, std::string_view 
   plan_pending_changes(plan, at);
   say_running(plan, ConditionStatus::False, std::string(reason), "the VMM is gone");
   const bool acts = !only_forgets(teardown.steps);
+  // After a reboot there may be nothing to tear down; what was said of an earlier stop is no verdict on this end.
+  const bool ended_by_itself = at.spec.power_state == api::PowerState::Stopped && at.sidecar != nullptr &&
+                               at.sidecar->launches > 0 && at.sidecar->ended != kEndedOnPurpose;
+  if (acts || ended_by_itself) plan_verdict(plan, at);
   if (acts) {
-    plan_verdict(plan, at);
     plan.events.push_back({.type = api::EventType::Normal, .reason = "Stopped", .message = std::string(message)});
   }
   // Strangers in a group of its name keep what it has, and nothing else from being stopped.

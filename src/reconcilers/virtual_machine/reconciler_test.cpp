@@ -277,6 +277,32 @@ TEST_CASE_FIXTURE(World, "nothing is torn down before a killed VMM was seen to b
   CHECK(status().phase == "Stopped");
 }
 
+TEST_CASE_FIXTURE(World, "a VM that a power cut ended is not called clean for what an earlier stop was") {
+  running_vm();
+  edit_vm([](auto& spec, auto&) { spec.power_state = api::PowerState::Stopped; });
+  settle();
+  CHECK(condition("CleanShutdown") == "True Synced");
+  edit_vm([](auto& spec, auto&) { spec.power_state = api::PowerState::Running; });
+  settle();
+  host.reboot_host();
+  edit_vm([](auto& spec, auto&) { spec.power_state = api::PowerState::Stopped; });
+  settle();
+  CHECK(status().phase == "Stopped");
+  CHECK(condition("CleanShutdown") == "False SyncNotConfirmed");
+}
+
+TEST_CASE_FIXTURE(World, "a clock that is set back by a year does not make a backoff a year long") {
+  const auto uid = running_vm();
+  for (int i = 0; i < 2; ++i) {
+    host.exit_vmm(uid, {.reason = "Crashed", .message = ""});
+    for (int k = 0; k < 8; ++k) pass(vm_key());
+  }
+  CHECK(condition("Ready") == "False BackOff");
+  clock.jump_wall(-std::chrono::hours(24 * 365));
+  settle();
+  CHECK(condition("Ready") == "True Ready");
+}
+
 TEST_CASE_FIXTURE(World, "a killed VMM is started again at once; one that keeps dying waits longer each time") {
   const auto uid = running_vm();
   std::vector<std::int64_t> waits;

@@ -101,8 +101,14 @@ std::string foreign_device(const Situation& at) {
 
 void record_root_disk(actuators::Sidecar& record, const Situation& at) {
   const auto* root = find_disk(at, "root");
-  if (root != nullptr && record.root_backend.empty()) record.root_backend = root->backend;
+  const bool other = root != nullptr && (record.root_backend == kSnapshot) != is_snapshot(at);  // guessed from a device
+  if (root != nullptr && (record.root_backend.empty() || other)) record.root_backend = root->backend;
   if (root == nullptr && own_node(at) != nullptr) record.root_backend = kSnapshot;
+  if (root != nullptr && !is_snapshot(at)) {  // a device of our name may stand there; the VMM does not use it
+    record.dm_name.clear();
+    record.loop_files.clear();
+    return;
+  }
   if (!is_snapshot(at) && own_node(at) == nullptr) return;
   record.root_size = root_size(at);
   record.dm_name = actuators::dm_name(at.uid);

@@ -379,6 +379,21 @@ TEST_CASE_FIXTURE(SnapshotWorld,
   CHECK(host.disk_exists(uid, "root"));
 }
 
+TEST_CASE_FIXTURE(SnapshotWorld, "a device of its name under a VM whose root disk is a copy is no reason to restart it") {
+  create_builtins();
+  create_image();
+  settle();
+  auto object = vm_object("web");
+  std::get<api::VirtualMachine>(object.body).spec.root_disk.backend = api::DiskBackend::Copy;
+  const auto uid = create(std::move(object)).meta.uid;
+  host.half_create(uid);
+  settle();
+  CHECK(condition("Ready") == "True Ready");
+  CHECK(host.observe_vm(uid, 1)->sidecar->launches == 1);
+  CHECK(host.observe_vm(uid, 1)->sidecar->root_backend == "copy");
+  CHECK(host.observe_vm(uid, 1)->sidecar->dm_name.empty());
+}
+
 TEST_CASE("auto takes a copy where there is no device-mapper, and says why") {
   World world;
   world.running_vm();

@@ -16,6 +16,12 @@ using std::chrono::milliseconds;
 using std::chrono::minutes;
 using std::chrono::seconds;
 
+namespace {
+
+constexpr milliseconds kLongestPause = minutes(5);
+
+}  // namespace
+
 bool is_alive(const actuators::VmmView& view) { return view.vmm || (view.cgroup_populated && !is_foreign_group(view)); }
 
 Situation look_at(const api::Object& object, const Context& context, const actuators::VmView& host) {
@@ -126,10 +132,16 @@ actuators::Sidecar ended_as(actuators::Sidecar sidecar, std::string_view reason,
   sidecar.failures = ran_long ? 1 : sidecar.failures + 1;
   if (sidecar.failures > 1) {
     const auto doublings = std::min<std::uint64_t>(sidecar.failures - 2, 9);
-    const auto pause = std::min<milliseconds>(seconds(1) * (1U << doublings), minutes(5));
+    const auto pause = std::min<milliseconds>(seconds(1) * (1U << doublings), kLongestPause);
     sidecar.restart_after = std::chrono::ceil<seconds>(now + pause);  // what vm.json can keep
   }
   return sidecar;
+}
+
+milliseconds backoff_left(const actuators::Sidecar& sidecar, WallTime now) {
+  if (!sidecar.restart_after || *sidecar.restart_after <= now) return milliseconds(0);
+  const milliseconds left = *sidecar.restart_after - now;
+  return left <= kLongestPause + seconds(1) ? left : milliseconds(0);
 }
 
 namespace {

@@ -60,6 +60,9 @@ PlannedStep vm_directory(const Situation& at, const std::vector<actuators::NicRe
 // 10 min of running count anew. Ends on purpose wait for nothing, nor do reboots by a guest that has run for a while.
 actuators::Sidecar ended_as(actuators::Sidecar sidecar, std::string_view reason, WallTime now);
 
+// What is left of that backoff; zero: it is over. A clock that was set back does not make it longer.
+std::chrono::milliseconds backoff_left(const actuators::Sidecar& sidecar, WallTime now);
+
 // Differences to what the VMM was launched with, as conditions and pending changes. A stopped VM takes up all but the Recreate
 // ones at its next start.
 void plan_pending_changes(Plan& plan, const Situation& at);
