@@ -20,6 +20,7 @@
 
 #include "actuators/block/device_mapper.hpp"
 #include "actuators/block/ext4_writer.hpp"
+#include "actuators/block/loop.hpp"
 #include "actuators/vmm/fixture.hpp"
 #include "actuators/vmm/launch.hpp"
 
@@ -347,6 +348,31 @@ TEST_CASE("the inventory shows everything of a VM with its proofs, and to anothe
   CHECK(processes == 2);
   scene.apply(KillVmm{vm.uid});
   CHECK(scene.hinted(vm.uid));
+}
+
+TEST_CASE("the loop over a base belongs to a VM that has it, when image and VM by whose name it was made are gone") {
+  if (!in_own_network()) return;
+  if (::access("/dev/loop-control", R_OK | W_OK) != 0) {
+    MESSAGE("skipped: /dev/loop-control cannot be opened here");
+    return;
+  }
+  Scene scene;
+  const auto& layout = scene.options.layout;
+  const auto first = fresh_uid();
+  const auto second = fresh_uid();
+  for (const auto& uid : {first, second}) scene.apply(MakeVmDirectory{uid, {}});
+  std::ofstream(root_base_path(layout, first)) << std::string(1U << 16U, 'x');
+  fs::create_hard_link(root_base_path(layout, first), root_base_path(layout, second));
+  const auto loop =
+      block::attach_loop({.file = root_base_path(layout, first), .access = block::LoopAccess::ReadOnly, .label = ""});
+  REQUIRE_MESSAGE(loop, loop.error().message);
+  fs::remove_all(vm_dir(layout, first));
+  const auto all = scene.host->inventory();
+  REQUIRE(all);
+  const auto found = std::ranges::find(*all, loop->path(), &HostObject::name);
+  REQUIRE(found != all->end());
+  CHECK(found->uid == second);
+  CHECK(found->belonging == Belonging::Ours);
 }
 
 TEST_CASE("a real QEMU runs on our tap and disks, in its sandbox") {

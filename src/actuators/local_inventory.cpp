@@ -42,8 +42,9 @@ std::set<std::string> uids_of_processes(const Layout& layout) {
   return out;
 }
 
-// Base files of images by what they are, whatever name a loop was made by: VMs hold them as hard links.
-std::map<block::FileId, std::string> image_files(const Layout& layout) {
+// Base files by what they are, whatever name a loop was made by: an image's, or, when that is gone, a VM's that holds it as a
+// hard link.
+std::map<block::FileId, std::string> base_files(const Layout& layout) {
   std::map<block::FileId, std::string> out;
   std::error_code error;
   for (fs::directory_iterator it(layout.state_dir / "images", error), end; !error && it != end; it.increment(error)) {
@@ -54,17 +55,22 @@ std::map<block::FileId, std::string> image_files(const Layout& layout) {
       if (const auto id = block::file_id(file->path())) out.emplace(*id, uid);
     }
   }
+  for (fs::directory_iterator it(layout.state_dir / "vms", error), end; !error && it != end; it.increment(error)) {
+    const auto uid = it->path().filename().native();
+    if (!is_uid(uid)) continue;
+    if (const auto id = block::file_id(root_base_path(layout, uid))) out.emplace(*id, uid);
+  }
   return out;
 }
 
 void add_loops(InventoryFacts& facts) {
   const auto loops = block::list_loops();
   if (!loops || loops->empty()) return;
-  const auto images = image_files(facts.layout);
+  const auto bases = base_files(facts.layout);
   for (const auto& loop : *loops) {
     facts.loops.push_back(block::view_of(loop));
-    if (const auto image = images.find(loop.file); image != images.end())
-      facts.owner_of_loop.emplace(facts.loops.back().device, image->second);
+    if (const auto base = bases.find(loop.file); base != bases.end())
+      facts.owner_of_loop.emplace(facts.loops.back().device, base->second);
   }
 }
 

@@ -112,7 +112,7 @@ Result<Applied> SimHost::apply(const Step& step) {
     result = effect(step);
     if (result && *result == Applied::Changed) {
       ++mutations_;
-      log_.push_back(describe(step));
+      if (!quick_) log_.push_back(describe(step));
       crash = crash_after_ && *crash_after_ == 0;
       if (crash_after_ && !crash) --*crash_after_;
     }

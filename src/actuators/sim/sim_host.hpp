@@ -41,6 +41,9 @@ class SimHost final : public Host {
   Result<Applied> apply(const Step& step) override;
   void on_hint(std::function<void(const std::string& uid)> callback) override;
 
+  // For very many runs: no log is kept, and vm.json is kept as a value that has not been through its text.
+  void be_quick() { quick_ = true; }
+
   // --- the world around us ---
   void add_file(const std::string& path, Bytes size, std::int64_t mtime_ns);  // an image or kernel that a person put there
   void remove_file(const std::string& path);
@@ -253,6 +256,7 @@ class SimHost final : public Host {
   std::vector<std::string> hints_;  // to be called once the lock is free
   std::vector<std::string> log_;
   std::size_t mutations_ = 0;
+  bool quick_ = false;
   SpaceLevel space_ = SpaceLevel::Plenty;
   bool forwarding_ = false;
   bool hold_kills_ = false;

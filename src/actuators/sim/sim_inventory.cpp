@@ -42,7 +42,18 @@ Result<std::vector<HostObject>> SimHost::inventory() {
     if (vm.run_directory)
       facts.directories.push_back({.type = HostObjectType::RunDirectory, .path = vm_run_dir(layout_, uid), .uid = "", .of = {}});
   }
-  for (const auto& [device, loop] : loops_) facts.loops.push_back(loop.view);
+  const auto images = layout_.state_dir / "images";
+  for (const auto& [device, loop] : loops_) {
+    facts.loops.push_back(loop.view);
+    // A base is its image's, by whichever VM's name the loop was made; or a VM's that holds it when the image is gone.
+    for (const auto& [path, inode] : inodes_) {
+      const auto directory = std::filesystem::path(path).parent_path();
+      if (inode == loop.inode && directory.parent_path() == images) facts.owner_of_loop.emplace(device, directory.filename());
+    }
+    for (const auto& [uid, vm] : vms_) {
+      if (vm.directory && vm.base_inode == loop.inode) facts.owner_of_loop.emplace(device, uid);
+    }
+  }
   for (const auto& [name, node] : nodes_) {
     const auto uid = uid_of_dm_uuid(node.view.uuid);
     facts.nodes.push_back(uid ? node_view(*uid).value_or(node.view) : node.view);
