@@ -292,7 +292,10 @@ void Manager::settle(const api::ObjectKey& key, const reconcilers::Outcome& outc
     return;
   }
   using reconcilers::kAtRest;
-  if (outcome.mutations == 0 && outcome.requeue_after.value_or(kAtRest) >= kAtRest) queue.forget(key);
+  const bool at_rest = outcome.requeue_after.value_or(kAtRest) >= kAtRest;
+  if (at_rest && outcome.mutations == 0) queue.forget(key);
+  // What repaired it after failures is looked at once more: only one that finds nothing to do ends the count of them.
+  if (at_rest && outcome.mutations > 0 && queue.failures(key) > 0) queue.add_after(key, kOwnWriteSettles);
   if (outcome.requeue_after) queue.add_after(key, *outcome.requeue_after);
   if (outcome.mutations > 0) {
     log::debug("reconciled", {{"kind", std::string(api::info(key.kind).name)},

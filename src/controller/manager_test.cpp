@@ -229,6 +229,24 @@ TEST_CASE("an attempt that fails at its second pass backs off longer each time, 
   CHECK(bench.manager.queue().failures(vm_key("a")) == 0);
 }
 
+TEST_CASE("a pass that repairs what failed is followed by a look that ends the count of failures") {
+  Bench bench;
+  bench.make_vm("a");
+  int passes = 0;
+  bench.vms->pass = [&](const api::ObjectKey&) -> reconcilers::Outcome {
+    ++passes;
+    if (passes == 1) return {.error = internal("no"), .requeue_after = {}, .mutations = 0};
+    return {.error = {}, .requeue_after = {}, .mutations = passes == 2 ? 1U : 0U};
+  };
+  REQUIRE(bench.manager.sync());
+  for (int i = 0; i < 4; ++i) {
+    bench.work_all();
+    bench.manual.advance(std::chrono::seconds{1});
+  }
+  CHECK(passes == 3);
+  CHECK(bench.manager.queue().failures(vm_key("a")) == 0);
+}
+
 TEST_CASE("what a failing pass does to the host is told to us after it, and does not make it hot") {
   Bench bench;
   const auto uid = bench.make_vm("a");
