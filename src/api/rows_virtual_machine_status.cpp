@@ -49,6 +49,7 @@ std::span<const Field> fields_of<DiskStatus>() {
   static const Field kRows[] = {
       {.name = "name", .member = member<&DiskStatus::name>(), .doc = "`root` or the data disk's name", .required = true},
       {.name = "path", .member = member<&DiskStatus::path>(), .doc = "its file on the host"},
+      {.name = "state", .member = member<&DiskStatus::state>(), .doc = "`Missing`: it was made, and its file is gone"},
       {.name = "backend", .member = member<&DiskStatus::backend>(), .doc = "how it was made"},
       {.name = "backendReason",
        .member = member<&DiskStatus::backend_reason>(),
@@ -152,6 +153,9 @@ std::span<const Field> fields_of<VirtualMachineStatus>() {
       {.name = "runtime",
        .member = member<&VirtualMachineStatus::runtime>(),
        .doc = "what the VM's record names: each before it is made, until it was seen to be gone"},
+      {.name = "launches",
+       .member = member<&VirtualMachineStatus::launches>(),
+       .doc = "how often a VMM was started for it: from the first time on its disks are never made anew"},
       {.name = "restartCount",
        .member = member<&VirtualMachineStatus::restart_count>(),
        .doc = "how often it was started again after it ended by itself"},

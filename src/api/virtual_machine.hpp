@@ -109,6 +109,7 @@ struct VmmStatus {
 struct DiskStatus {
   std::string name;  // "root" or the data disk's name
   std::string path;
+  std::string state;  // Missing: it was made, and its file is gone; empty: it is there
   std::string backend;
   std::string backend_reason;  // of the root disk with backend auto: why no better one
   Bytes size;
@@ -172,6 +173,7 @@ struct VirtualMachineStatus {
   std::optional<VmmStatus> vmm;
   std::optional<SshStatus> ssh;
   std::optional<RuntimeStatus> runtime;
+  std::int64_t launches = 0;  // how often a VMM was started for it
   std::int64_t restart_count = 0;
   std::optional<TerminationStatus> last_termination;
   std::optional<WallTime> restart_after;  // crash backoff: not started again before this

@@ -139,17 +139,18 @@ void describe_root_disk(const api::VirtualMachine& vm) {
 
 void describe_disks(const api::VirtualMachine& vm) {
   Rows rows;
+  const auto size_of = [](const api::DiskStatus& disk) { return disk.state.empty() ? quantity(disk.size) : disk.state; };
   const auto add = [&](const std::string& name, const std::string& size, const std::string& mount) {
     const auto it = std::ranges::find(vm.status.disks, name, &api::DiskStatus::name);
     const bool seen = it != vm.status.disks.end();
-    rows.push_back({name, size, mount, seen ? quantity(it->size) : "-", seen ? or_dash(it->backend) : "-"});
+    rows.push_back({name, size, mount, seen ? size_of(*it) : "-", seen ? or_dash(it->backend) : "-"});
   };
   add("root", vm.spec.root_disk.size ? quantity(*vm.spec.root_disk.size) : "the image's", "/");
   for (const auto& disk : vm.spec.disks) add(disk.name, quantity(disk.size), or_dash(disk.mount_path));
   for (const auto& disk : vm.status.disks) {
     const bool wanted =
         disk.name == "root" || std::ranges::find(vm.spec.disks, disk.name, &api::DataDiskSpec::name) != vm.spec.disks.end();
-    if (!wanted) rows.push_back({disk.name, "-", "-", quantity(disk.size), or_dash(disk.backend)});
+    if (!wanted) rows.push_back({disk.name, "-", "-", size_of(disk), or_dash(disk.backend)});
   }
   print_section("Disks", {"NAME", "WANTED", "MOUNT", "SIZE", "BACKEND"}, rows);
   describe_root_disk(vm);

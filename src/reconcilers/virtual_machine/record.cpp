@@ -60,7 +60,8 @@ std::string end_of(const Situation& at) {
 
 bool status_says_it_ran(const api::VirtualMachineStatus& status) {
   const auto said = [&](std::string_view type) { return api::find_condition(status.conditions, type) != nullptr; };
-  return status.vmm || status.last_termination || status.restart_count > 0 || said("CleanShutdown") || said("DataLost");
+  return status.launches > 0 || status.vmm || status.last_termination || status.restart_count > 0 || said("CleanShutdown") ||
+         said("DataLost");
 }
 
 std::string record_loss(const Situation& at) {
@@ -89,19 +90,18 @@ Sidecar rebuilt_record(const Situation& at) {
   next.launched_spec = at.spec;
   next.nics = nics_of_status(at);
   const bool ran = status_says_it_ran(at.vm.status);
-  const auto& disks = at.vm.status.disks;
-  const auto known = [&](const auto& disk) {
-    return find_disk(at, disk.name) != nullptr ||
-           (ran && std::ranges::find(disks, disk.name, &api::DiskStatus::name) != disks.end());
-  };
   for (const auto& disk : at.spec.disks) {
-    if (known(disk)) next.disk_names.push_back(disk.name);
+    if (find_disk(at, disk.name) != nullptr) next.disk_names.push_back(disk.name);
+  }
+  for (const auto& disk : at.vm.status.disks) {  // also one that is gone, or that the spec does not name now
+    const bool listed = disk.name == "root" || std::ranges::find(next.disk_names, disk.name) != next.disk_names.end();
+    if (ran && !listed) next.disk_names.push_back(disk.name);
   }
   record_root_disk(next, at);
   next.process = process_of(at);
   next.restarts = static_cast<std::uint64_t>(std::max<std::int64_t>(at.vm.status.restart_count, 0));
   if (!at.alive && !ran) return next;
-  next.launches = 1;
+  next.launches = static_cast<std::uint64_t>(std::max<std::int64_t>(at.vm.status.launches, 1));
   next.boot_id = at.host.boot_id;
   if (at.alive) {
     next.launched = at.vm.status.vmm && at.vm.status.vmm->started ? at.vm.status.vmm->started : at.observed.now;

@@ -115,6 +115,23 @@ TEST_CASE_FIXTURE(World, "a disk that has run is never made anew") {
   CHECK_FALSE(host.disk_exists(uid, "data"));
 }
 
+TEST_CASE_FIXTURE(World, "a data disk that is lost, and vm.json after it, is not made anew") {
+  const auto uid = running_vm();
+  host.lose_disk(uid, "data");
+  edit_vm([](auto& spec, auto&) { spec.memory = mib(320); });
+  settle();
+  const auto disks = status().disks;
+  const auto shown = std::ranges::find(disks, "data", &api::DiskStatus::name);
+  REQUIRE(shown != disks.end());
+  CHECK(shown->state == "Missing");
+  host.lose_sidecar(uid);
+  settle();
+  edit_vm([](auto& spec, auto&) { spec.restart_nonce = "1"; });
+  settle();
+  CHECK(condition("DataLost") == "True DiskMissing");
+  CHECK_FALSE(host.disk_exists(uid, "data"));
+}
+
 TEST_CASE_FIXTURE(World, "a data disk grows at the restart that carries its edit out") {
   const auto uid = running_vm();
   edit_vm([](auto& spec, auto&) { spec.disks[0].size = mib(128); });

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "actuators/names.hpp"
 #include "base/text.hpp"
@@ -80,8 +81,24 @@ void fill_root_disk(api::DiskStatus& root, const actuators::VmView& host) {
   if (host.snapshot->live) root.cow_used_percent = used_percent(*host.snapshot);
 }
 
+// A data disk that was made stays in the status when its file goes: who rebuilds a lost vm.json must not take it for one that was
+// never made.
+void keep_missing_disks(api::VirtualMachineStatus& status, const std::vector<api::DiskStatus>& old, const Observed& observed,
+                        const actuators::Sidecar* after) {
+  const auto keep = [&](const std::string& name) {
+    if (name == "root" || std::ranges::find(status.disks, name, &api::DiskStatus::name) != status.disks.end()) return;
+    const auto path = actuators::data_disk_path(observed.layout, observed.host.uid, name);
+    status.disks.push_back({.name = name, .path = path.string(), .state = "Missing"});
+  };
+  if (after != nullptr) {
+    for (const auto& name : after->disk_names) keep(name);
+  } else {
+    for (const auto& disk : old) keep(disk.name);
+  }
+}
+
 void fill_disks(api::VirtualMachineStatus& status, const Observed& observed, const actuators::Sidecar* after) {
-  status.disks.clear();
+  const auto old = std::exchange(status.disks, {});
   for (const auto& disk : observed.host.disks) {
     auto& next = status.disks.emplace_back();
     next = {.name = disk.name, .path = disk.path, .size = disk.size};
@@ -92,6 +109,7 @@ void fill_disks(api::VirtualMachineStatus& status, const Observed& observed, con
     if (disk.backend == "dm-snapshot") fill_root_disk(next, observed.host);
     if (next.size.value == 0 && after != nullptr) next.size = after->root_size;
   }
+  keep_missing_disks(status, old, observed, after);
 }
 
 // What vm.json names.
@@ -145,6 +163,7 @@ void fill_ssh(api::VirtualMachineStatus& status, const api::Object& object, cons
 void fill_history(api::VirtualMachineStatus& status, const Observed& observed, const actuators::Sidecar* after) {
   const auto& sidecar = observed.host.sidecar;
   if (after != nullptr) {
+    status.launches = std::max(status.launches, static_cast<std::int64_t>(after->launches));
     status.restart_count = static_cast<std::int64_t>(after->restarts);
     status.restart_after = after->restart_after;
   }
