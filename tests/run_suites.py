@@ -184,6 +184,45 @@ def python_suite(script: str, *arguments: str) -> Callable[[], Outcome]:
     return run
 
 
+@dataclasses.dataclass(frozen=True)
+class Search:
+    """So many schedules from seed 1 on, so many of them on RocksDB."""
+    schedules: int
+    on_rocksdb: int
+
+
+def search(program: list[str], of: Search) -> Outcome:
+    """The same seeds each time, whatever the machine: how long they take is its business. What breaks a rule is printed with the line
+    that runs it again."""
+    command = [*program, "--schedules", str(of.schedules), "--rocksdb", str(of.on_rocksdb), "--seed", "1", "--coverage"]
+    process = subprocess.Popen(command, cwd=TOP, text=True, errors="replace", stdout=subprocess.PIPE)
+    last = ""
+    assert process.stdout is not None
+    for line in process.stdout:
+        print("    " + line, end="", flush=True)
+        last = line.strip() or last
+    code = process.wait()
+    counts = re.fullmatch(r"sim: schedules=(\d+) steps=\d+ faults=\d+ violations=(\d+)", last)
+    if counts is None:
+        return Outcome(failed=1, notes=[f"the search ended with {code} and no summary"])
+    done, violations = (int(n) for n in counts.groups())
+    outcome = Outcome(passed=1 if code == 0 else 0, failed=violations)
+    if done < of.schedules:
+        outcome.notes.append(f"{done} of {of.schedules} schedules ran")
+    if code != 0 and not violations:
+        outcome.failed = 1
+    return outcome
+
+
+SEARCH = Search(schedules=2_000, on_rocksdb=40)
+LONG_SEARCH = Search(schedules=100_000, on_rocksdb=2_000)
+
+
+def sim() -> Outcome:
+    build("build", "-Dwerror=true", targets="tests/sim/sim")
+    return search(["build/tests/sim/sim"], SEARCH)
+
+
 SUITES: dict[str, tuple[str, Callable[[], Outcome]]] = {
     "style": ("format, layer table, licence headers, shell syntax, links in the docs",
               checks(["/usr/bin/python3", "tests/style/style.py"], ["/usr/bin/python3", "tools/check_layers.py"])),
@@ -194,6 +233,9 @@ SUITES: dict[str, tuple[str, Callable[[], Outcome]]] = {
     "demo": ("tools/demo in a private network namespace", python_suite("tests/demo/run.py")),
     "testhost": ("a host with device-mapper and KVM in QEMU: its runner, unit programs, marked end-to-end tests", python_suite("tests/testhost/run.py")),
     "testhost-full": ("all of e2e in the test host; runs only when it is named", python_suite("tests/testhost/run.py", "--full")),
+    "sim": ("the whole daemon on a simulated host by random schedules of mishaps", sim),
+    "sim-full": (f"{LONG_SEARCH.schedules} of them, built with optimisation; runs only when it is named",
+                 lambda: search(["./tools/sim"], LONG_SEARCH)),
     "asan": ("unit suites under the address and undefined-behaviour sanitizers",
              sanitized("build-asan", "address,undefined", [name for name in UNIT if name not in UNSANITIZED],
                        {"ASAN_OPTIONS": "detect_leaks=1:abort_on_error=1", "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1"})),
@@ -204,7 +246,8 @@ SUITES: dict[str, tuple[str, Callable[[], Outcome]]] = {
 }
 
 
-ON_DEMAND = {"testhost-full": "takes an hour; runs when it is named, and testhost runs what only a test host shows"}
+ON_DEMAND = {"testhost-full": "takes an hour; runs when it is named, and testhost runs what only a test host shows",
+             "sim-full": "takes many minutes; runs when it is named, and sim runs the first seeds of it"}
 
 
 def main(arguments: list[str]) -> int:

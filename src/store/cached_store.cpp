@@ -19,10 +19,22 @@ Result<void> check_key(const api::ObjectKey& key) {
   return fail(invalid(fmt::format("{}: an object needs a name without NUL bytes", resource_name(key))));
 }
 
+}  // namespace
+
+CachedStore::CachedStore(Feed::Keep keep, Feed::History history, Form form)
+    : form_(form),
+      feed_(std::make_shared<Feed>(keep, std::move(history))),
+      commits_([this](const std::vector<PendingWrite*>& batch) { commit(batch); }) {}
+
 // The object as a restart would read it back (the stored form keeps whole seconds, for instance), so that what is answered now
 // and later is the same and a write that differs only in what is not kept changes nothing.
-Result<void> prepare(const api::Object& object, Write& write) {
+Result<void> CachedStore::prepare(const api::Object& object, Write& write) {
   BGR_CHECK(check_key(write.key));
+  if (form_ == Form::Objects) {
+    write.object = std::make_shared<api::Object>(object);
+    normalise(*write.object);
+    return {};
+  }
   api::Object bare = object;
   bare.meta.resource_version = 0;  // kept beside the text: it is not known yet
   write.text = api::encode_text(bare);
@@ -36,12 +48,6 @@ Result<void> prepare(const api::Object& object, Write& write) {
   write.object->meta.resource_version = object.meta.resource_version;
   return {};
 }
-
-}  // namespace
-
-CachedStore::CachedStore(Feed::Keep keep, Feed::History history)
-    : feed_(std::make_shared<Feed>(keep, std::move(history))),
-      commits_([this](const std::vector<PendingWrite*>& batch) { commit(batch); }) {}
 
 Result<api::Object> CachedStore::get(const api::ObjectKey& key) {
   ObjectPtr found;

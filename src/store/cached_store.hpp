@@ -35,11 +35,15 @@ class CachedStore : public Store {
   Revision visit(const ListQuery& query, const std::function<void(const api::Object&)>& see);
 
  protected:
-  CachedStore(Feed::Keep keep, Feed::History history);
+  // Objects: nothing is encoded, for many short lives in memory; what a database does not keep is cut off by the subclass, and
+  // edits have no text.
+  enum class Form { Text, Objects };
+  CachedStore(Feed::Keep keep, Feed::History history, Form form = Form::Text);
   ~CachedStore() override { feed_->close(); }
 
   // These are called by one thread at a time, and may use table() freely; nothing changes it meanwhile.
   virtual Result<void> ready() { return {}; }  // before a batch is decided; an error is every writer's answer
+  virtual void normalise(api::Object&) {}      // with Form::Objects: as a restart would read it back
   virtual Result<void> persist(std::span<const Edit> edits) = 0;
   virtual Result<void> persist_compaction(Revision revision) = 0;
   const Table& table() const { return table_; }
@@ -49,9 +53,11 @@ class CachedStore : public Store {
   void load(Table table, std::vector<Change> missed);
 
  private:
+  Result<void> prepare(const api::Object& object, Write& write);
   Result<api::Object> submit(Write write);
   void commit(const std::vector<PendingWrite*>& batch);
 
+  const Form form_;
   std::shared_mutex state_mutex_;  // over table_; the feed's own lock is taken inside
   Table table_;
   const std::shared_ptr<Feed> feed_;

@@ -21,7 +21,7 @@ def check(source: str) -> tuple[str, int, str]:
 
 def main() -> int:
     database = json.loads((TOP / "build" / "compile_commands.json").read_text())
-    sources = sorted({str((pathlib.Path(e["directory"]) / e["file"]).resolve()) for e in database if not e["file"].endswith("_test.cpp")})
+    sources = sorted({str((pathlib.Path(e["directory"]) / e["file"]).resolve()) for e in database if not e["file"].endswith("_test.cpp") and "tests/sim/" not in e["file"]})
     only = [s for s in sources if any(part in s for part in sys.argv[1:])] if len(sys.argv) > 1 else sources
     bad = 0
     with concurrent.futures.ThreadPoolExecutor(max_workers=os.cpu_count() or 2) as pool:
