@@ -309,6 +309,9 @@ def main() -> int:
     arguments, jobs = sys.argv[1:], 1
     if arguments[:1] == ["--jobs"]:
         jobs, arguments = int(arguments[1]), arguments[2:]
+    if not harness.chosen(TESTS, arguments):
+        print(f"no test's name contains {' or '.join(arguments)}", file=sys.stderr)
+        return 2
     if jobs == 1:
         harness.enter_private_namespace()
     made = os.environ.get("BANGER_IMAGE_DIR")  # by the process that runs tests side by side
