@@ -179,20 +179,23 @@ void Ledger::daemon_ended() {
   }
 }
 
-// Of a disk that is gone, ran, and stands neither in vm.json nor in the status, nobody can know: its write may have been lost
-// too.
+// Of a disk that is gone, ran, and stands neither in vm.json nor ever stood in a status that is kept, nobody can know: its write
+// may have been lost too. That a status has forgotten it is no excuse.
 void Ledger::forget_unknowable(const std::string& uid, bool database) {
   auto& facts = vms_[uid];
   const auto view = host_.observe_vm(uid, 0);
   const bool recorded = view && view->sidecar && view->sidecar->launches > 0;
   const auto object = database ? object_of(uid) : std::nullopt;
   const auto* vm = object ? std::get_if<api::VirtualMachine>(&object->body) : nullptr;
-  const bool said = vm != nullptr && vm->status.launches > 0;
+  if (!database) facts.told.clear();
+  for (const auto& disk : facts.ran) {
+    const bool named =
+        vm != nullptr && (disk == "root" || std::ranges::count(vm->status.disks, disk, &api::DiskStatus::name) > 0);
+    if (named && vm->status.launches > 0) facts.told.insert(disk);
+  }
   std::erase_if(facts.ran, [&](const std::string& disk) {
-    if (host_.disk_exists(uid, disk)) return false;
-    const bool root = disk == "root";
-    if (recorded && (root || std::ranges::count(view->sidecar->disk_names, disk) > 0)) return false;
-    return !said || !(root || std::ranges::count(vm->status.disks, disk, &api::DiskStatus::name) > 0);
+    if (host_.disk_exists(uid, disk) || facts.told.contains(disk)) return false;
+    return !recorded || (disk != "root" && std::ranges::count(view->sidecar->disk_names, disk) == 0);
   });
 }
 

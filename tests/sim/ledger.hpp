@@ -18,6 +18,7 @@ namespace banger::simulation {
 // Of one VM, by its uid.
 struct VmFacts {
   std::set<std::string> ran;        // disks that a guest may have written to
+  std::set<std::string> told;       // of these, those that a status named
   std::set<std::string> lost;       // of these, those that somebody took away
   std::set<std::string> addresses;  // of the launch that lives
   std::string restart_nonce;        // of the last launch
