@@ -236,6 +236,8 @@ SUITES: dict[str, tuple[str, Callable[[], Outcome]]] = {
     "sim": ("the whole daemon on a simulated host by random schedules of mishaps", sim),
     "sim-full": (f"{LONG_SEARCH.schedules} of them, built with optimisation; runs only when it is named",
                  lambda: search(["./tools/sim"], LONG_SEARCH)),
+    "mutants": ("the product broken on purpose, one way at a time, and the search must notice; runs only when it is named",
+                python_suite("tests/sim/mutants.py")),
     "asan": ("unit suites under the address and undefined-behaviour sanitizers",
              sanitized("build-asan", "address,undefined", [name for name in UNIT if name not in UNSANITIZED],
                        {"ASAN_OPTIONS": "detect_leaks=1:abort_on_error=1", "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1"})),
@@ -247,7 +249,8 @@ SUITES: dict[str, tuple[str, Callable[[], Outcome]]] = {
 
 
 ON_DEMAND = {"testhost-full": "takes an hour; runs when it is named, and testhost runs what only a test host shows",
-             "sim-full": "takes many minutes; runs when it is named, and sim runs the first seeds of it"}
+             "sim-full": "takes many minutes; runs when it is named, and sim runs the first seeds of it",
+             "mutants": "says of the search, not of the product, whether it is good; runs when it is named"}
 
 
 def main(arguments: list[str]) -> int:
