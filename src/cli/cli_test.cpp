@@ -286,6 +286,15 @@ TEST_CASE("describe shows desired beside observed, kernel objects, conditions, s
   CHECK(said.exit_code == 0);
   CHECK(golden_difference("describe_vm.txt", said.out) == "");
   CHECK(said.out.find('\x1b') == std::string::npos);
+  const std::pair<const char*, const char*> states[] = {{"RootDiskFull", "Overflow: the guest's writes fail"},
+                                                        {"RootDiskInvalid", "Invalid: the kernel gave it up"}};
+  for (const auto& [type, fill] : states) {
+    daemon.observe("web", [type = type](api::VirtualMachineStatus& status, std::uint64_t) {
+      status.conditions.push_back({.type = type, .status = api::ConditionStatus::True, .reason = "Snapshot", .message = "it is"});
+    });
+    const auto shown = daemon.show({"describe", "vm", "web"});
+    CHECK_MESSAGE(shown.find(fill) != std::string::npos, shown);
+  }
   REQUIRE(daemon
               .run({"apply", "-f", "-"},
                    "apiVersion: banger.dev/v1alpha1\nkind: Network\nmetadata: {name: lan}\nspec: {cidr: 10.9.0.0/24}\n")

@@ -6,6 +6,7 @@
 #include <array>
 
 #include "api/codec.hpp"
+#include "api/cow_state.hpp"
 #include "api/update_class.hpp"
 #include "base/text.hpp"
 #include "cli/describe.hpp"
@@ -118,6 +119,18 @@ void describe_interfaces(const api::VirtualMachine& vm) {
   print_section("Network interfaces", {"INDEX", "NETWORK", "WANTED ADDRESS", "ADDRESS", "GATEWAY", "MAC"}, rows);
 }
 
+std::string cow_fill(const api::VirtualMachine& vm, const api::DiskStatus& root) {
+  switch (api::cow_state(vm.status.conditions)) {
+    case api::CowState::Invalid:
+      return "Invalid: the kernel gave it up (see the condition RootDiskInvalid)";
+    case api::CowState::Overflow:
+      return "Overflow: the guest's writes fail (see the condition RootDiskFull)";
+    case api::CowState::Ok:
+      break;
+  }
+  return root.cow_used_percent ? fmt::format("{} %", *root.cow_used_percent) : "-";
+}
+
 // Of a root disk that is a dm-snapshot: where it is, how full, and what becomes of it then; of others, why.
 void describe_root_disk(const api::VirtualMachine& vm) {
   const auto root = std::ranges::find(vm.status.disks, "root", &api::DiskStatus::name);
@@ -130,7 +143,7 @@ void describe_root_disk(const api::VirtualMachine& vm) {
     rows.push_back({"cow file", root->path});
     rows.push_back({"cow size", fmt::format("{} (wanted: {})", quantity(*root->cow_size),
                                             cow.size ? quantity(*cow.size) : "a quarter of the disk, 64Mi to 1Gi")});
-    rows.push_back({"cow used", root->cow_used_percent ? fmt::format("{} %", *root->cow_used_percent) : "-"});
+    rows.push_back({"cow used", cow_fill(vm, *root)});
     rows.push_back({"cow growth", cow.growth == api::CowGrowth::Auto ? "auto: doubled at 80 %, up to what the disk can need"
                                                                      : "never: a warning at 80 %"});
   }

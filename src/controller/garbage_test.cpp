@@ -354,7 +354,7 @@ TEST_CASE("how full a copy-on-write file is can be read off the metrics while it
   const auto created = bench.objects.create(
       {.meta = {.name = "web", .ns = "default"}, .body = api::VirtualMachine{.spec = {.image = "demo"}, .status = {}}});
   REQUIRE(created);
-  const auto fill = [&](std::optional<std::int64_t> percent) {
+  const auto fill = [&](std::optional<std::int64_t> percent, const std::string& condition = "") {
     REQUIRE(bench.objects.edit_status(api::key_of(*created), [&](api::Object& object) -> Result<void> {
       std::get<api::VirtualMachine>(object.body).status.disks = {
           {.name = "root", .cow_size = mib(100), .cow_used_percent = percent}};
@@ -379,3 +379,17 @@ TEST_CASE("the document says of each thing what a person needs to decide") {
 }
 
 }  // namespace banger::controller
+      auto& conditions = std::get<api::VirtualMachine>(object.body).status.conditions;
+      conditions.clear();
+      if (!condition.empty())
+        conditions.push_back({.type = condition, .status = api::ConditionStatus::True, .reason = "Snapshot", .message = "it is"});
+  const auto says = [](const std::string& text, const std::string& metric, int value) {
+    return text.find(fmt::format("banger_root_disk_cow_{}{{namespace=\"default\",name=\"web\"}} {}\n", metric, value)) !=
+           std::string::npos;
+  };
+  CHECK((says(fill(100), "overflow", 0) && says(fill(100), "invalid", 0)));
+  const auto full = fill(100, "RootDiskFull");
+  CHECK((says(full, "overflow", 1) && says(full, "invalid", 0)));
+  const auto lost = fill(100, "RootDiskInvalid");
+  CHECK((says(lost, "overflow", 0) && says(lost, "invalid", 1)));
+  CHECK(lost.find("banger_root_disk_cow_used_bytes{") == std::string::npos);

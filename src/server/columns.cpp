@@ -6,6 +6,7 @@
 #include <boost/json.hpp>
 
 #include "api/codec.hpp"
+#include "api/cow_state.hpp"
 #include "server/table.hpp"
 
 namespace banger::server {
@@ -93,6 +94,9 @@ json::value vm_cow(const Object& object, WallTime) {
   const auto* root = root_disk(object);
   if (root == nullptr || !root->cow_size) return text("");
   const auto size = api::format_quantity(*root->cow_size);
+  const auto state = api::cow_state(vm(object).status.conditions);
+  if (state == api::CowState::Invalid) return text("Invalid, " + size);
+  if (state == api::CowState::Overflow) return text("Overflow of " + size);
   return text(root->cow_used_percent ? fmt::format("{}% of {}", *root->cow_used_percent, size) : size);
 }
 

@@ -162,6 +162,18 @@ TEST_CASE("what is observed of a virtual machine stands in its row") {
       "1",           "256Mi",      "demo", "host", "qemu 7.2", "tcg", "42", "spec.memory,spec.cpus", "GuestAnswers",
       "dm-snapshot", "12% of 64Mi"};
   for (std::size_t i = 0; i < std::size(wide); ++i) CHECK(at(table, fmt::format("rows.0.cells.{}", i + 6)) == wide[i]);
+
+  const std::pair<const char*, const char*> states[] = {{"RootDiskFull", "Overflow of 64Mi"},
+                                                        {"RootDiskInvalid", "Invalid, 64Mi"}};
+  for (const auto& [type, cell] : states) {
+    REQUIRE(rig.objects.edit_status({api::Kind::VirtualMachine, "default", "web"}, [&](api::Object& object) -> Result<void> {
+      auto& status = std::get<api::VirtualMachine>(object.body).status;
+      status.conditions = {{.type = type, .status = api::ConditionStatus::True, .reason = "Snapshot"}};
+      status.disks[0].cow_used_percent = 100;
+      return {};
+    }));
+    CHECK(at(rig.get(kVms, kTable).body, "rows.0.cells.16") == cell);
+  }
 }
 
 TEST_CASE("every kind has a table whose cells are text or numbers") {
