@@ -39,6 +39,16 @@ std::string base_name(const std::string& exe) {
   return fs::path(path).filename().native();
 }
 
+// A label of old that tells no daemon may be any daemon's, and alone it proves nothing.
+Belonging belonging_of(const std::string& owner, const std::optional<Label>& label) {
+  if (!owner.empty()) return label && !label->instance.empty() ? Belonging::Ours : Belonging::Unproven;
+  return label ? Belonging::OtherDaemon : Belonging::Foreign;
+}
+
+bool proves(const std::string& owner, const std::string& text) {
+  return !owner.empty() && belonging_of(owner, parse_label(text)) == Belonging::Ours;
+}
+
 std::string plural(std::size_t count, std::string_view what) {
   return fmt::format("{} {}{}", count, what, count == 1 ? "" : what.ends_with("s") ? "es" : "s");
 }
@@ -90,10 +100,10 @@ class Builder {
   // Which uids are proven to be this daemon's, by things that tell it themselves.
   void learn() {
     for (const auto& link : facts_.links) {
-      if (!link.owner.empty()) proven_.insert(link.owner);
+      if (proves(link.owner, link.alias)) proven_.insert(link.owner);
     }
     for (const auto& nat : facts_.nats) {
-      if (!nat.owner.empty()) proven_.insert(nat.owner);
+      if (proves(nat.owner, nat.comment)) proven_.insert(nat.owner);
     }
     for (const auto& directory : facts_.directories) {
       if (!directory.uid.empty()) proven_.insert(directory.uid);
@@ -189,7 +199,8 @@ class Builder {
                       : link.kind == "bridge" ? HostObjectType::Bridge
                                               : HostObjectType::Link;
     auto& object = put(type, link.name, label ? label->uid : std::string());
-    object.belonging = !link.owner.empty() ? Belonging::Ours : label ? Belonging::OtherDaemon : Belonging::Foreign;
+    object.belonging = belonging_of(link.owner, label);
+    if (object.belonging == Belonging::Unproven && proven_.contains(object.uid)) object.belonging = Belonging::Ours;
     if (label) object.label = "alias";
     if (label && label->of) object.of = label->of;
     if (const auto record = record_of_tap_.find(link.name); record != record_of_tap_.end()) {
@@ -207,7 +218,8 @@ class Builder {
   void add(const NatView& nat) {
     const auto label = parse_label(nat.comment);
     auto& object = put(HostObjectType::NatTable, nat.table, label ? label->uid : std::string());
-    object.belonging = !nat.owner.empty() ? Belonging::Ours : label ? Belonging::OtherDaemon : Belonging::Foreign;
+    object.belonging = belonging_of(nat.owner, label);
+    if (object.belonging == Belonging::Unproven && proven_.contains(object.uid)) object.belonging = Belonging::Ours;
     if (label) object.label = "comment";
     if (label && label->of) object.of = label->of;
     const auto [first, last] = bridges_.equal_range(nat.owner);

@@ -111,6 +111,12 @@ TEST_CASE("a group without processes is ours only where something else proves it
   given.vmms[kVm].cgroup_exists = true;
   CHECK(inventory_of(given).at(0).belonging == Belonging::Unproven);
   given.links = {link(tap_name(kVm, 0), "tun", label_text({.uid = kVm}))};
+  CHECK(find(inventory_of(given), cgroup_name(kVm)).belonging == Belonging::Unproven);
+  CHECK(find(inventory_of(given), tap_name(kVm, 0)).belonging == Belonging::Unproven);  // it may be any daemon's
+  given.directories = {{.type = HostObjectType::VmDirectory, .path = vm_dir(kLayout, kVm), .uid = kVm, .of = {}}};
+  CHECK(find(inventory_of(given), tap_name(kVm, 0)).belonging == Belonging::Ours);
+  given.directories.clear();
+  given.links = {link(tap_name(kVm, 0), "tun", label_text({kVm, kUs, {}}))};
   CHECK(find(inventory_of(given), cgroup_name(kVm)).belonging == Belonging::Ours);
   given.links.clear();
   given.directories = {{.type = HostObjectType::RunDirectory, .path = vm_run_dir(kLayout, kVm), .uid = "", .of = {}}};

@@ -338,6 +338,32 @@ TEST_CASE("foreign things of our names and another daemon's are untouched") {
   CHECK(bench.look().rows.size() == 4);
 }
 
+TEST_CASE("what only a label that tells no daemon says to be ours is listed and never collected") {
+  Bench bench;
+  const auto tap = actuators::tap_name(kVm, 0);
+  bench.host.add_link({.name = tap, .kind = "tun", .alias = actuators::label_text({.uid = kVm}), .master = "", .addresses = {}});
+  const auto comment = actuators::label_text({.uid = kNetwork});
+  bench.host.add_nat({.table = actuators::nat_table_name(kNetwork), .comment = comment, .bridge = "", .cidr = ""});
+  CHECK(bench.orphans() == 0);
+  for (int i = 0; i < 3; ++i) bench.collector.run();
+  CHECK(bench.collect(Permission::Everything).done.empty());
+  const auto rows = bench.look().rows;
+  REQUIRE(rows.size() == 2);
+  for (const auto& row : rows) {
+    CHECK(row.fate == Fate::LeftAlone);
+    CHECK(row.reason == "nothing proves which daemon made it");
+  }
+  auto owner = web();
+  owner.meta.uid = kVm;
+  REQUIRE(bench.used.create(owner));
+  bench.must(actuators::MakeVmDirectory{.vm_uid = kVm, .addresses = {}});
+  const auto kept = bench.look().rows;
+  const auto row = std::ranges::find(kept, tap, [](const auto& each) { return each.object.name; });
+  REQUIRE(row != kept.end());
+  CHECK(row->fate == Fate::Kept);
+  CHECK(row->owner == kWeb);
+}
+
 TEST_CASE("a step that cannot go on is told with its reason, and what stands on it stays") {
   Bench bench;
   bench.launch(kVm);
@@ -356,6 +382,10 @@ TEST_CASE("how full a copy-on-write file is can be read off the metrics while it
   REQUIRE(created);
   const auto fill = [&](std::optional<std::int64_t> percent, const std::string& condition = "") {
     REQUIRE(bench.objects.edit_status(api::key_of(*created), [&](api::Object& object) -> Result<void> {
+      auto& conditions = std::get<api::VirtualMachine>(object.body).status.conditions;
+      conditions.clear();
+      if (!condition.empty())
+        conditions.push_back({.type = condition, .status = api::ConditionStatus::True, .reason = "Snapshot", .message = "it is"});
       std::get<api::VirtualMachine>(object.body).status.disks = {
           {.name = "root", .cow_size = mib(100), .cow_used_percent = percent}};
       return {};
@@ -364,6 +394,16 @@ TEST_CASE("how full a copy-on-write file is can be read off the metrics while it
     return bench.metrics.text();
   };
   CHECK(fill(50).find("banger_root_disk_cow_used_bytes{namespace=\"default\",name=\"web\"} 52428800\n") != std::string::npos);
+  const auto says = [](const std::string& text, const std::string& metric, int value) {
+    return text.find(fmt::format("banger_root_disk_cow_{}{{namespace=\"default\",name=\"web\"}} {}\n", metric, value)) !=
+           std::string::npos;
+  };
+  CHECK((says(fill(100), "overflow", 0) && says(fill(100), "invalid", 0)));
+  const auto full = fill(100, "RootDiskFull");
+  CHECK((says(full, "overflow", 1) && says(full, "invalid", 0)));
+  const auto lost = fill(100, "RootDiskInvalid");
+  CHECK((says(lost, "overflow", 0) && says(lost, "invalid", 1)));
+  CHECK(lost.find("banger_root_disk_cow_used_bytes{") == std::string::npos);
   CHECK(fill({}).find("name=\"web\"") == std::string::npos);
 }
 
@@ -379,17 +419,3 @@ TEST_CASE("the document says of each thing what a person needs to decide") {
 }
 
 }  // namespace banger::controller
-      auto& conditions = std::get<api::VirtualMachine>(object.body).status.conditions;
-      conditions.clear();
-      if (!condition.empty())
-        conditions.push_back({.type = condition, .status = api::ConditionStatus::True, .reason = "Snapshot", .message = "it is"});
-  const auto says = [](const std::string& text, const std::string& metric, int value) {
-    return text.find(fmt::format("banger_root_disk_cow_{}{{namespace=\"default\",name=\"web\"}} {}\n", metric, value)) !=
-           std::string::npos;
-  };
-  CHECK((says(fill(100), "overflow", 0) && says(fill(100), "invalid", 0)));
-  const auto full = fill(100, "RootDiskFull");
-  CHECK((says(full, "overflow", 1) && says(full, "invalid", 0)));
-  const auto lost = fill(100, "RootDiskInvalid");
-  CHECK((says(lost, "overflow", 0) && says(lost, "invalid", 1)));
-  CHECK(lost.find("banger_root_disk_cow_used_bytes{") == std::string::npos);
