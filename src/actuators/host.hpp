@@ -150,13 +150,15 @@ enum class SpaceLevel { Plenty, Low, Full };
 struct VmView {
   std::string uid;
   bool directory_exists = false;
+  bool directory_is_link = false;  // a symbolic link stands in its place; nothing behind it is looked at
   std::optional<Sidecar> sidecar;
   std::string sidecar_error;  // it is there and cannot be read; says why
   std::vector<std::string>
       pinned_addresses;  // without a sidecar: under which known_hosts pins the guest's host key, in its order
   std::vector<DiskView> disks;
-  std::optional<SnapshotView> snapshot;           // by name, ours or not
-  std::vector<LoopView> loops;                    // over a file in the VM's directory, or labelled with its uid
+  std::optional<SnapshotView> snapshot;  // by name, ours or not
+  std::vector<LoopView> loops;           // over a file in the VM's directory, or labelled with its uid
+  std::string root_unseen;               // why neither of the two could be looked at (and both are empty); empty: they were
   std::optional<std::string> initrd_config_hash;  // of the GuestConfig and base initrd that <vm_dir>/initrd was made from
   std::vector<LinkView> links;  // labelled with this uid, and those that bear one of its tap names with another label or none
   VmmView vmm;

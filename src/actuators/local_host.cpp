@@ -207,6 +207,7 @@ Result<VmView> LocalHost::observe_vm(const std::string& uid, std::size_t nic_cou
   BGR_TRY(auto root, block::observe_root_disk(layout_, uid));
   view.snapshot = std::move(root.snapshot);
   view.loops = std::move(root.loops);
+  view.root_unseen = std::move(root.unseen);
   // By name: every tap that a VM of ours can have, also one beyond the interfaces it has now.
   for (std::size_t i = 0; i < kMaxNics; ++i) {
     BGR_TRY(auto link, actuator->link(tap_name(uid, i)));
@@ -273,8 +274,7 @@ Result<HostView> LocalHost::observe_all(const std::vector<NetworkQuery>& network
   files.take_part();
   BGR_TRY(const auto facts, beside.get());
   if (!machines) return fail(machines.error());
-  BGR_TRY(const auto with_root_files, files.with_root_files());
-  BGR_TRY(const auto roots, block::observe_root_disks(layout_, uids, with_root_files));
+  BGR_TRY(const auto roots, block::observe_root_disks(layout_, uids, files.with_root_files()));
   // A node may be all that is left of a VM.
   std::set<std::string> late;
   for (const auto& [uid, root] : roots) {
@@ -294,8 +294,9 @@ Result<HostView> LocalHost::observe_all(const std::vector<NetworkQuery>& network
         std::ranges::none_of(machine.vmm->processes, &ProcessView::names_socket)) {
       continue;
     }
-    BGR_TRY(auto look, files.of(uid));
-    VmParts parts{.files = std::move(look),
+    auto look = files.of(uid);
+    if (!look) continue;  // a pass of its own says why
+    VmParts parts{.files = *std::move(look),
                   .machine = std::move(machine),
                   .root = root == roots.end() ? nullptr : &root->second,
                   .links = std::move(links[uid]),
@@ -335,7 +336,7 @@ Result<Applied> LocalHost::run(const DeactivateRootDisk& step) {
 
 Result<Applied> LocalHost::run(const RemoveVmDirectory& step) {
   BGR_CHECK(machines_.check_gone(step.vm_uid));
-  BGR_CHECK(block::check_inactive(step.vm_uid));
+  BGR_CHECK(block::check_inactive(step.vm_uid, layout_));
   return remove(vm_dir(layout_, step.vm_uid), step.vm_uid);
 }
 

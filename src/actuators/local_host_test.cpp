@@ -291,6 +291,28 @@ TEST_CASE("a VM of which nothing has changed is one and the same view, and each 
   CHECK_FALSE(look()->vmm.cgroup_exists);
 }
 
+TEST_CASE("a file or a link in the place of a VM's directory fails no look at it nor at the others") {
+  if (!in_own_network()) return;
+  const Scene scene;
+  const auto vm = fresh_uid();
+  const auto file = fresh_uid();
+  const auto link = fresh_uid();
+  scene.apply(MakeVmDirectory{vm, {}});
+  std::ofstream(vm_dir(scene.options.layout, file)) << "a file";
+  fs::create_directory_symlink(scene.directory.path(), vm_dir(scene.options.layout, link));
+  CHECK_FALSE(scene.view(file).directory_exists);
+  CHECK_FALSE(scene.view(file).directory_is_link);
+  CHECK(scene.view(link).directory_is_link);
+  CHECK(scene.view(link).disks.empty());
+  const auto all = scene.host->observe_all({});
+  REQUIRE_MESSAGE(all, all.error().message);
+  CHECK(all->vms.at(vm)->directory_exists);
+  CHECK(all->vms.at(link)->directory_is_link);
+  scene.apply(RemoveVmDirectory{link});
+  CHECK_FALSE(scene.view(link).directory_is_link);
+  CHECK(scene.view(vm).directory_exists);
+}
+
 TEST_CASE("the inventory shows everything of a VM with its proofs, and to another daemon as not its own") {
   if (!in_own_network()) return;
   Scene scene;

@@ -63,31 +63,16 @@ std::map<block::FileId, std::string> base_files(const Layout& layout) {
   return out;
 }
 
-void add_loops(InventoryFacts& facts) {
-  const auto loops = block::list_loops();
-  if (!loops || loops->empty()) return;
+Result<void> add_loops(InventoryFacts& facts) {
+  BGR_TRY(const auto loops, block::list_loops());
+  if (loops.empty()) return {};
   const auto bases = base_files(facts.layout);
-  for (const auto& loop : *loops) {
+  for (const auto& loop : loops) {
     facts.loops.push_back(block::view_of(loop));
     if (const auto base = bases.find(loop.file); base != bases.end())
       facts.owner_of_loop.emplace(facts.loops.back().device, base->second);
   }
-}
-
-// Nodes by their names, half-made ones too, and whatever stands over a file of ours.
-void add_nodes(InventoryFacts& facts) {
-  if (!block::dm::is_loaded()) return;
-  std::set<std::string> uids;
-  if (const auto names = block::dm::list()) {
-    for (const auto& name : *names) {
-      if (auto uid = block::uid_of_dm_name(name)) uids.insert(*std::move(uid));
-    }
-  }
-  const auto disks = block::observe_root_disks(facts.layout, uids);
-  if (!disks) return;
-  for (const auto& [uid, disk] : *disks) {
-    if (disk.snapshot) facts.nodes.push_back(*disk.snapshot);
-  }
+  return {};
 }
 
 }  // namespace
@@ -105,8 +90,8 @@ Result<InventoryFacts> read_inventory(const Layout& layout, const std::string& i
   for (const auto& [uid, look] : vmms) {
     if (look.vmm->cgroup_exists || !look.vmm->processes.empty()) facts.vmms.emplace(uid, *look.vmm);
   }
-  add_loops(facts);
-  add_nodes(facts);
+  BGR_CHECK(add_loops(facts));
+  BGR_TRY(facts.nodes, block::observe_root_nodes(facts.layout));
   return facts;
 }
 

@@ -81,6 +81,7 @@ Result<VmFileLooks::ReadingPtr> VmFileLooks::read(const std::string& uid, Paths 
   VmView view{.uid = uid};
   add_sidecar(view, layout_);
   VmFiles files{.directory_exists = view.directory_exists,
+                .directory_is_link = view.directory_is_link,
                 .sidecar = std::move(view.sidecar),
                 .sidecar_error = std::move(view.sidecar_error)};
   if (!files.sidecar && files.directory_exists) files.pinned_addresses = pinned_addresses(uid, layout_);
@@ -120,12 +121,11 @@ void LooksTogether::take_part() {
   for (std::size_t i = next_++; i < uids_.size(); i = next_++) seen_[i] = looks_.look(uids_[i]);
 }
 
-Result<std::set<std::string>> LooksTogether::with_root_files() const {
+std::set<std::string> LooksTogether::with_root_files() const {
   std::set<std::string> out;
   for (std::size_t i = 0; i < uids_.size(); ++i) {
     const auto& seen = *seen_[i];
-    if (!seen) return fail(seen.error());
-    if ((*seen)->root_files) out.insert(out.end(), uids_[i]);
+    if (seen && (*seen)->root_files) out.insert(out.end(), uids_[i]);
   }
   return out;
 }

@@ -28,6 +28,7 @@ namespace banger::actuators {
 
 struct VmFiles {
   bool directory_exists = false;
+  bool directory_is_link = false;
   std::optional<Sidecar> sidecar;
   std::string sidecar_error;
   std::vector<std::string> pinned_addresses;  // as in VmView
@@ -88,8 +89,8 @@ class LooksTogether {
 
   void take_part();  // until every look was begun
 
-  // Both once everybody who takes part is through. An error of one VM's look is that of the call.
-  [[nodiscard]] Result<std::set<std::string>> with_root_files() const;
+  // Both once everybody who takes part is through. A VM whose look failed is in no set; of it only the error is told.
+  [[nodiscard]] std::set<std::string> with_root_files() const;
   [[nodiscard]] Result<Shared<VmFiles>> of(const std::string& uid) const;  // looks now at one that was not among them
 
  private:

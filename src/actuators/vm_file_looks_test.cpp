@@ -200,7 +200,7 @@ TEST_CASE("threads that take part share the looks out, and each VM's is its own"
     std::jthread beside([&] { together.take_part(); });
     together.take_part();
   }
-  CHECK(*together.with_root_files() == std::set{*uids.begin()});
+  CHECK(together.with_root_files() == std::set{*uids.begin()});
   CHECK((*together.of(kUid))->sidecar);
   CHECK_FALSE((*together.of(*uids.begin()))->sidecar);
   const std::string late = "8d3f2a10-5c4e-4b7a-9f21-ffffffffffff";

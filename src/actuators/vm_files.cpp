@@ -18,10 +18,12 @@ namespace {
 constexpr Bytes kSidecarLimit = mib(4);
 constexpr int kMostSetAside = 16;
 
-bool is_real_directory(const std::filesystem::path& path) {
+mode_t kind_at(const std::filesystem::path& path) {
   struct stat info{};
-  return ::lstat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
+  return ::lstat(path.c_str(), &info) == 0 ? info.st_mode & S_IFMT : 0;
 }
+
+bool is_real_directory(const std::filesystem::path& path) { return kind_at(path) == S_IFDIR; }
 
 // What stands in place of vm.json and cannot be trusted is kept under a name that says so: a person may want it.
 Result<void> set_aside(const std::filesystem::path& path) {
@@ -39,7 +41,9 @@ Result<void> set_aside(const std::filesystem::path& path) {
 }  // namespace
 
 void add_sidecar(VmView& view, const Layout& layout) {
-  view.directory_exists = is_real_directory(vm_dir(layout, view.uid));
+  const auto kind = kind_at(vm_dir(layout, view.uid));
+  view.directory_exists = kind == S_IFDIR;
+  view.directory_is_link = kind == S_IFLNK;
   if (!view.directory_exists) return;
   auto text = read_own_file(sidecar_path(layout, view.uid), kSidecarLimit);
   if (!text) {

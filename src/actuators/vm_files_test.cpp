@@ -120,7 +120,20 @@ TEST_CASE("a directory that others can write to, or a link in its place, is no p
   fs::rename(directory, scratch.path / "moved");
   fs::create_directory_symlink(scratch.path / "moved", directory);
   CHECK_FALSE(scratch.view().directory_exists);
+  CHECK(scratch.view().directory_is_link);
   CHECK_FALSE(write_sidecar(Scratch::sidecar(), scratch.layout));
+}
+
+TEST_CASE("of a link in the place of a directory the link is removed, and what it leads to stays") {
+  const Scratch scratch;
+  const auto directory = scratch.file.parent_path();
+  fs::rename(directory, scratch.path / "moved");
+  fs::create_directory_symlink(scratch.path / "moved", directory);
+  CHECK(remove_directory(directory) == Applied::Changed);
+  CHECK_FALSE(fs::exists(fs::symlink_status(directory)));
+  CHECK(fs::exists(scratch.path / "moved" / scratch.file.filename()));
+  CHECK_FALSE(scratch.view().directory_is_link);
+  CHECK(remove_directory(directory) == Applied::Unchanged);
 }
 
 }  // namespace

@@ -15,8 +15,8 @@ bool are_as_seen(const std::vector<const LinkView*>& links, const std::vector<Li
 }
 
 bool is_as_seen(const block::RootDiskView* root, const VmView& seen) {
-  if (root == nullptr) return !seen.snapshot && seen.loops.empty();
-  return root->snapshot == seen.snapshot && root->loops == seen.loops;
+  if (root == nullptr) return !seen.snapshot && seen.loops.empty() && seen.root_unseen.empty();
+  return root->snapshot == seen.snapshot && root->loops == seen.loops && root->unseen == seen.root_unseen;
 }
 
 }  // namespace
@@ -24,6 +24,7 @@ bool is_as_seen(const block::RootDiskView* root, const VmView& seen) {
 VmView view_of(const std::string& uid, const VmFiles& files, const std::string& boot_id) {
   VmView view{.uid = uid,
               .directory_exists = files.directory_exists,
+              .directory_is_link = files.directory_is_link,
               .sidecar = files.sidecar,
               .sidecar_error = files.sidecar_error,
               .pinned_addresses = files.pinned_addresses,
@@ -48,6 +49,7 @@ Shared<VmView> VmViews::view_of(const std::string& uid, VmParts parts) {
   if (parts.root != nullptr) {
     view.snapshot = parts.root->snapshot;
     view.loops = parts.root->loops;
+    view.root_unseen = parts.root->unseen;
   }
   view.links.reserve(parts.links.size());
   for (const auto* link : parts.links) view.links.push_back(*link);

@@ -142,7 +142,7 @@ std::span<const Field> fields_of<KernelObjectStatus>() {
       {.name = "desired", .member = member<&KernelObjectStatus::desired>(), .doc = "present or absent"},
       {.name = "observed",
        .member = member<&KernelObjectStatus::observed>(),
-       .doc = "present, absent, or foreign: something of that name that is not ours"},
+       .doc = "present, absent, unknown (it could not be looked at), or foreign: something of that name that is not ours"},
       {.name = "detail", .member = member<&KernelObjectStatus::detail>(), .doc = "what else was seen of it"},
   };
   return kRows;

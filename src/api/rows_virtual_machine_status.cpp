@@ -142,7 +142,7 @@ std::span<const Field> fields_of<VirtualMachineStatus>() {
        .member = member<&VirtualMachineStatus::conditions>(),
        .doc = "Ready, Running, CleanShutdown, RestartRequired, RecreateRequired, NameConflict, StrayProcess, NetworkLost, "
               "AddressConflict, AddressesExhausted, HostDiskFull, DataLost, RootDiskFilling, RootDiskFull, RootDiskInvalid, "
-              "RootDeviceLost",
+              "RootDeviceLost, RootDeviceUnseen",
        .list_key = "type"},
       {.name = "networkInterfaces",
        .member = member<&VirtualMachineStatus::network_interfaces>(),

@@ -181,6 +181,13 @@ std::string file_of(const std::string& name) { return "/dev/mapper/" + name; }
 
 bool is_loaded() { return ::access("/sys/class/misc/device-mapper", F_OK) == 0; }
 
+Result<bool> answers() {
+  if (auto stop = failpoint("dm.control")) return fail({ErrorCode::Unavailable, std::move(stop)->message, stop->sys_errno});
+  if (!is_loaded()) return false;
+  BGR_CHECK(open_library());
+  return true;
+}
+
 Result<void> check_snapshot_target() {
   if (auto stop = failpoint("dm.check")) return fail(*std::move(stop));
   static std::atomic<bool> good = false;

@@ -17,6 +17,9 @@ namespace banger::actuators::block::dm {
 
 // Whether the kernel has a device-mapper at this moment. Loads nothing; where this is false there are no nodes.
 bool is_loaded();
+// The same for who will ask it: Unavailable where it is there and does not answer (no /dev/mapper/control, or of another
+// version).
+Result<bool> answers();
 
 // Whether snapshots that survive a full COW (target snapshot 1.15, store type PO) can be made; loads the modules where the kernel
 // can find them. Unavailable says in one clause what is missing.

@@ -195,6 +195,9 @@ Result<std::string> run(const MakeDataDisk& job, const Layout& layout, const std
 Result<std::vector<DiskView>> observe_disks(const Layout& layout, const std::string& vm_uid) {
   std::vector<DiskView> disks;
   std::error_code error;
+  const auto kind = std::filesystem::symlink_status(vm_dir(layout, vm_uid), error).type();
+  // What somebody put in its place holds no disks of ours, and a link is not followed.
+  if (kind != std::filesystem::file_type::directory && kind != std::filesystem::file_type::none) return disks;
   std::filesystem::directory_iterator entries(vm_dir(layout, vm_uid), error);
   for (; !error && entries != std::filesystem::directory_iterator(); entries.increment(error)) {
     const auto name = disk_name(entries->path().filename().native());
@@ -216,7 +219,7 @@ Result<std::vector<DiskView>> observe_disks(const Layout& layout, const std::str
 
 Result<Applied> apply(const SyncDisks& step, const Layout& layout) {
   // First what the node still holds: it goes down into root.cow.
-  BGR_TRY(const bool node, sync_root_node(step.vm_uid));
+  BGR_TRY(const bool node, sync_root_node(step.vm_uid, layout));
   BGR_TRY(const auto disks, observe_disks(layout, step.vm_uid));
   for (const auto& disk : disks) {
     const UniqueFd fd(::open(disk.path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));

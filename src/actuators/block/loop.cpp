@@ -143,6 +143,7 @@ Result<FileId> file_id(const std::filesystem::path& path) {
 
 Result<std::optional<LoopDevice>> LoopDevice::open(unsigned index) {
   const auto path = device_path(index);
+  if (auto stop = failpoint("loop.open")) return fail(*std::move(stop));
   UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd.valid() && (errno == ENOENT || lost_race(errno))) return std::nullopt;
   if (!fd.valid()) return fail(errno_error(fmt::format("opening {}", path), errno));
@@ -179,8 +180,8 @@ Result<LoopDevice> attach_loop(const LoopRequest& request) {
   return fail({ErrorCode::Busy, fmt::format("others took {} free loop devices first", kAttempts)});
 }
 
-Result<std::vector<LoopStatus>> list_loops() {
-  std::vector<LoopStatus> out;
+Result<LoopList> read_loops() {
+  LoopList out;
   std::error_code error;
   std::filesystem::directory_iterator it("/sys/block", error);
   for (; !error && it != std::filesystem::directory_iterator(); it.increment(error)) {
@@ -188,12 +189,22 @@ Result<std::vector<LoopStatus>> list_loops() {
     if (!index) continue;
     // Bound ones have this directory: a look is cheaper than an open.
     if (::access(fmt::format("/sys/block/loop{}/loop", *index).c_str(), F_OK) != 0) continue;
-    BGR_TRY(const auto loop, LoopDevice::open(*index));
-    if (loop) out.push_back(loop->status());
+    auto loop = LoopDevice::open(*index);
+    if (!loop) {
+      out.unreadable.emplace(*index, std::move(loop).error());
+    } else if (*loop) {
+      out.loops.push_back((*loop)->status());
+    }
   }
   if (error) return fail(errno_error("reading /sys/block", error.value()));
-  std::ranges::sort(out, {}, &LoopStatus::index);
+  std::ranges::sort(out.loops, {}, &LoopStatus::index);
   return out;
+}
+
+Result<std::vector<LoopStatus>> list_loops() {
+  BGR_TRY(auto all, read_loops());
+  if (!all.unreadable.empty()) return fail(all.unreadable.begin()->second);
+  return std::move(all.loops);
 }
 
 std::optional<unsigned> loop_of(unsigned major, unsigned minor) {

@@ -9,6 +9,7 @@
 #include <compare>
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -79,7 +80,14 @@ struct LoopRequest {
 // there is no free loop or the kernel has no loop devices, Denied without the right to.
 Result<LoopDevice> attach_loop(const LoopRequest& request);
 
-// All that are bound, by index, read once.
+struct LoopList {
+  std::vector<LoopStatus> loops;           // by index
+  std::map<unsigned, Error> unreadable{};  // by index: bound, and not to be asked
+};
+
+// All that are bound, read once.
+Result<LoopList> read_loops();
+// The same for who must know all of them: one that cannot be asked is an error.
 Result<std::vector<LoopStatus>> list_loops();
 
 // The one of this device number (as a device-mapper table names it); nothing when it is no loop.

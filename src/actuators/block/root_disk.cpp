@@ -187,11 +187,19 @@ Result<void> build(const Wanted& wanted) {
   return {};
 }
 
+bool are_gone(const std::string& vm_uid, const Layout& layout) {
+  const auto gone = [](const std::filesystem::path& path) { return ::access(path.c_str(), F_OK) != 0 && errno != EACCES; };
+  return gone(root_base_path(layout, vm_uid)) || gone(root_cow_path(layout, vm_uid));
+}
+
 Result<Applied> activate(const ActivateRootDisk& step, const Layout& layout) {
   if (const auto works = dm::check_snapshot_target(); !works)
     return fail(with_context(works.error(), "there is no device-mapper for it"));
-  BGR_TRY(const auto wanted, wanted_of(step, layout));
   BGR_TRY(const auto node, find_root_node(step.vm_uid));
+  if (node && is_ours(*node, step.vm_uid) && node->suspended && (node->open_count > 0 || are_gone(step.vm_uid, layout))) {
+    return wake(*node);  // whoever has it open cannot even end while it is suspended, whatever else is wrong with it
+  }
+  BGR_TRY(const auto wanted, wanted_of(step, layout));
   if (node) {
     if (!is_ours(*node, step.vm_uid)) return fail(foreign(*node));
     BGR_TRY(const bool right, is_right(*node, wanted));
@@ -262,6 +270,13 @@ Result<Applied> deactivate(const DeactivateRootDisk& step) {
   return Applied::Changed;
 }
 
+// Where device-mapper does not answer, a VM without a root.cow has nothing to ask it for.
+Result<std::optional<dm::Node>> node_over_files(const std::string& vm_uid, const Layout& layout) {
+  auto node = find_root_node(vm_uid);
+  if (node || dm::answers() || ::access(root_cow_path(layout, vm_uid).c_str(), F_OK) == 0) return node;
+  return std::nullopt;
+}
+
 template <class T>
 Result<T> named(Result<T> result, std::string_view doing, const std::string& uid) {
   if (result) return result;
@@ -283,20 +298,21 @@ Result<Applied> apply(const DeactivateRootDisk& step) {
 }
 
 Result<std::optional<dm::Node>> find_root_node(const std::string& vm_uid) {
-  if (!dm::is_loaded()) return std::nullopt;
+  BGR_TRY(const bool answers, dm::answers());
+  if (!answers) return std::nullopt;
   BGR_TRY(auto node, dm::find(dm_name(vm_uid)));
   if (node) return node;
   return dm::find_by_uuid(dm_uuid(vm_uid));
 }
 
-Result<void> check_inactive(const std::string& vm_uid) {
-  BGR_TRY(const auto node, find_root_node(vm_uid));
+Result<void> check_inactive(const std::string& vm_uid, const Layout& layout) {
+  BGR_TRY(const auto node, node_over_files(vm_uid, layout));
   if (!node || !is_ours(*node, vm_uid)) return {};
   return fail(busy(fmt::format("the device-mapper node {} still stands over its root disk", node->name)));
 }
 
-Result<bool> sync_root_node(const std::string& vm_uid) {
-  BGR_TRY(const auto node, find_root_node(vm_uid));
+Result<bool> sync_root_node(const std::string& vm_uid, const Layout& layout) {
+  BGR_TRY(const auto node, node_over_files(vm_uid, layout));
   if (!node || !is_ours(*node, vm_uid) || !node->live_table) return false;
   BGR_CHECK(wake(*node));
   const auto path = fmt::format("/dev/mapper/{}", node->name);

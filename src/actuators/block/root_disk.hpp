@@ -20,11 +20,11 @@ Result<Applied> apply(const DeactivateRootDisk& step);
 // The VM's node, by its name or else by its uuid (somebody may have renamed it); nothing where there is none or no device-mapper.
 Result<std::optional<dm::Node>> find_root_node(const std::string& vm_uid);
 
-// Busy while there is a node of this VM.
-Result<void> check_inactive(const std::string& vm_uid);
+// Busy while there is a node of this VM. Where device-mapper does not answer, an error unless it has no root.cow; the next too.
+Result<void> check_inactive(const std::string& vm_uid, const Layout& layout);
 
 // What was written through the node is on the platter; one that is suspended is resumed, since it would wait for ever. False:
 // there is no node of ours.
-Result<bool> sync_root_node(const std::string& vm_uid);
+Result<bool> sync_root_node(const std::string& vm_uid, const Layout& layout);
 
 }  // namespace banger::actuators::block

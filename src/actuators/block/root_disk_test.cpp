@@ -209,12 +209,33 @@ TEST_CASE("what is half there is repaired: no table, another table, suspended, n
 
   if (testing::is_installed("dmsetup")) {
     REQUIRE(testing::run_program({"dmsetup", "rename", "--noudevsync", name, name + "-moved"}).status == 0);
-    CHECK(check_inactive(uid).error().code == ErrorCode::Busy);
+    CHECK(check_inactive(uid, f.layout).error().code == ErrorCode::Busy);
     CHECK(observe_root_disks(f.layout, {uid})->at(uid).snapshot->ours);
     CHECK(done(f.activate(uid), Applied::Changed));
     CHECK(f.view(uid).name == name);
     CHECK(read_at(open_disk(uid).get(), 0) == 'x');
   }
+}
+
+TEST_CASE("a suspended node whose files are gone is resumed, and one that was renamed is listed and goes") {
+  if (!have_device_mapper()) return;
+  Fixture f;
+  const auto uid = f.make(1);
+  REQUIRE(f.activate(uid));
+  const auto name = dm_name(uid);
+  REQUIRE(dm::suspend(name));
+  std::filesystem::remove_all(vm_dir(f.layout, uid));
+  CHECK(f.view(uid).suspended);
+  CHECK(done(f.activate(uid), Applied::Changed));
+  CHECK_FALSE(f.view(uid).suspended);
+  CHECK_FALSE(f.activate(uid));  // there is nothing to make it of
+  if (testing::is_installed("dmsetup")) {
+    REQUIRE(testing::run_program({"dmsetup", "rename", "--noudevsync", name, name + "-moved"}).status == 0);
+    const auto nodes = observe_root_nodes(f.layout);
+    REQUIRE(nodes.has_value());
+    CHECK(std::ranges::count(*nodes, name + "-moved", &SnapshotView::name) == 1);
+  }
+  CHECK(done(apply(DeactivateRootDisk{uid}), Applied::Changed));
 }
 
 TEST_CASE("a node that was removed behind our back comes again with what was written") {
@@ -240,7 +261,7 @@ TEST_CASE("somebody else's node and somebody else's loop are said and left alone
     CHECK(refused.error().message.find("NameConflict: ") != std::string::npos);
   }
   CHECK_FALSE(f.view(uid).ours);
-  CHECK(check_inactive(uid).has_value());
+  CHECK(check_inactive(uid, f.layout).has_value());
   CHECK((*dm::find(name))->uuid == "THEIRS-1");
   REQUIRE(dm::remove(name));
   {
@@ -313,7 +334,7 @@ TEST_CASE("where there is no device-mapper there are no nodes, and a start says 
   CHECK(refused.error().code == ErrorCode::Unavailable);
   CHECK(refused.error().message.find("there is no device-mapper for it: /dev/mapper/control does not work") != std::string::npos);
   CHECK(done(apply(DeactivateRootDisk{uid}), Applied::Unchanged));
-  CHECK(check_inactive(uid).has_value());
+  CHECK(check_inactive(uid, f.layout).has_value());
   CHECK(observe_root_disk(f.layout, uid) == RootDiskView{});
   CHECK(observe_root_disks(f.layout, {uid})->empty());
 }

@@ -83,6 +83,13 @@ void add_fill(SnapshotView& view, const dm::Node& node) {
   }
 }
 
+struct Loops {  // of one VM
+  std::vector<LoopView> views;
+  std::string unseen;
+};
+
+RootDiskView unseen(std::string why) { return {.snapshot = std::nullopt, .loops = {}, .unseen = std::move(why)}; }
+
 class Observer {
  public:
   Observer(const Layout& layout, FilesById files) : layout_(layout), files_(std::move(files)) {}
@@ -110,20 +117,24 @@ class Observer {
     return out;
   }
 
-  Result<std::map<std::string, std::vector<LoopView>>> all_loops() {
-    std::map<std::string, std::vector<LoopView>> out;
+  // By uid; of one that cannot be asked only the path of its file tells whose it is.
+  Result<std::map<std::string, Loops>> all_loops() {
+    std::map<std::string, Loops> out;
     if (!loops_) {
-      BGR_TRY(loops_, list_loops());
+      BGR_TRY(loops_, read_loops());
     }
-    for (const auto& loop : *loops_) {
-      for (auto& [uid, view] : owners_of(loop, files_, layout_)) out[uid].push_back(std::move(view));
+    for (const auto& loop : loops_->loops) {
+      for (auto& [uid, view] : owners_of(loop, files_, layout_)) out[uid].views.push_back(std::move(view));
+    }
+    for (const auto& [index, error] : loops_->unreadable) {
+      if (const auto uid = uid_of_path(layout_, view_of({.index = index}).backing)) out[*uid].unseen = error.message;
     }
     return out;
   }
 
-  void know_all_loops(std::vector<LoopStatus> loops) {
-    for (const auto& loop : loops) by_number_.emplace(loop.number, loop);
-    loops_ = std::move(loops);
+  void know_all_loops(LoopList list) {
+    for (const auto& loop : list.loops) by_number_.emplace(loop.number, loop);
+    loops_ = std::move(list);
   }
 
  private:
@@ -149,7 +160,7 @@ class Observer {
 
   const Layout& layout_;
   FilesById files_;
-  std::optional<std::vector<LoopStatus>> loops_;
+  std::optional<LoopList> loops_;
   std::map<dev_t, LoopStatus> by_number_;
 };
 
@@ -171,16 +182,21 @@ std::optional<std::string> uid_of_dm_name(const std::string& name) {
 Result<RootDiskView> observe_root_disk(const Layout& layout, const std::string& vm_uid) {
   FilesById files;
   add_files(files, layout, vm_uid);
-  BGR_TRY(const auto node, find_root_node(vm_uid));
-  if (!node && files.empty()) return RootDiskView{};
+  const auto node = find_root_node(vm_uid);
+  if (!node) return unseen(node.error().message);
+  if (!*node && files.empty()) return RootDiskView{};
   Observer observer(layout, std::move(files));
   RootDiskView out;
-  if (node) {
-    BGR_TRY(out, observer.node(*node, vm_uid));
+  if (*node) {
+    auto seen = observer.node(**node, vm_uid);
+    if (!seen) return unseen(seen.error().message);
+    out = *std::move(seen);
   }
   if (!is_whole(out)) {
-    BGR_TRY(auto loops, observer.all_loops());
-    out.loops = std::move(loops[vm_uid]);
+    BGR_TRY(auto all, observer.all_loops());
+    auto& own = all[vm_uid];
+    if (!own.unseen.empty()) return unseen(own.unseen);
+    out.loops = std::move(own.views);
   }
   std::ranges::sort(out.loops, {}, &LoopView::device);
   return out;
@@ -192,39 +208,75 @@ Result<std::map<std::string, RootDiskView>> observe_root_disks(const Layout& lay
 
 Result<std::map<std::string, RootDiskView>> observe_root_disks(const Layout& layout, const std::set<std::string>& vm_uids,
                                                                const std::set<std::string>& with_files) {
+  std::map<std::string, RootDiskView> out;
+  const auto answers = dm::answers();
+  if (!answers) {
+    for (const auto& uid : with_files) out.emplace(uid, unseen(answers.error().message));
+    return out;
+  }
   std::vector<std::string> nodes;
-  if (dm::is_loaded()) {
+  if (*answers) {
     BGR_TRY(nodes, dm::list());
   }
   std::erase_if(nodes, [](const std::string& name) { return !uid_of_dm_name(name); });
   FilesById files;
   for (const auto& uid : with_files) add_files(files, layout, uid);
-  std::map<std::string, RootDiskView> out;
   if (nodes.empty() && files.empty()) return out;
   Observer observer(layout, std::move(files));
-  BGR_TRY(auto every_loop, list_loops());
+  BGR_TRY(auto every_loop, read_loops());
   observer.know_all_loops(std::move(every_loop));
   for (const auto& name : nodes) {
     const auto uid = *uid_of_dm_name(name);
     BGR_TRY(const auto node, dm::find(name));
     if (!node) continue;  // went since
-    BGR_TRY(auto view, observer.node(*node, uid));
+    auto view = observer.node(*node, uid);
+    if (!view && vm_uids.contains(uid)) out[uid] = unseen(view.error().message);
+    if (!view) continue;
     // Other daemons' VMs are none of ours: what proves one of ours is the file below it.
-    if (vm_uids.contains(uid) || uid_of_path(layout, view.snapshot->cow_file) == uid)
-      out[uid].snapshot = std::move(view.snapshot);
+    if (vm_uids.contains(uid) || uid_of_path(layout, view->snapshot->cow_file) == uid)
+      out[uid].snapshot = std::move(view->snapshot);
   }
   for (const auto& uid : with_files) {
     if (out.contains(uid) || !has_cow(layout, uid)) continue;
     BGR_TRY(const auto node, find_root_node(uid));  // under another name
     if (!node) continue;
-    BGR_TRY(auto view, observer.node(*node, uid));
-    out[uid].snapshot = std::move(view.snapshot);
+    auto view = observer.node(*node, uid);
+    if (!view) {
+      out[uid] = unseen(view.error().message);
+    } else {
+      out[uid].snapshot = std::move(view->snapshot);
+    }
   }
   BGR_TRY(auto loops, observer.all_loops());
-  for (auto& [uid, views] : loops) {
-    if (vm_uids.contains(uid) || out.contains(uid)) out[uid].loops = std::move(views);
+  for (auto& [uid, own] : loops) {
+    if (!vm_uids.contains(uid) && !out.contains(uid)) continue;
+    auto& view = out[uid];
+    if (!own.unseen.empty()) view = unseen(own.unseen);
+    if (view.unseen.empty()) view.loops = std::move(own.views);
   }
   for (auto& [uid, view] : out) std::ranges::sort(view.loops, {}, &LoopView::device);
+  return out;
+}
+
+Result<std::vector<SnapshotView>> observe_root_nodes(const Layout& layout) {
+  std::vector<SnapshotView> out;
+  const auto answers = dm::answers();
+  if (!answers || !*answers) return out;
+  std::set<std::string> uids;
+  BGR_TRY(const auto names, dm::list());
+  for (const auto& name : names) {
+    auto uid = uid_of_dm_name(name);
+    if (!uid) {
+      BGR_TRY(const auto node, dm::find(name));
+      if (node) uid = uid_of_dm_uuid(node->uuid);
+    }
+    if (uid) uids.insert(*std::move(uid));
+  }
+  for (const auto& uid : uids) {
+    BGR_TRY(auto disk, observe_root_disk(layout, uid));
+    if (!disk.unseen.empty()) return fail({ErrorCode::Unavailable, disk.unseen, 0});
+    if (disk.snapshot) out.push_back(*std::move(disk.snapshot));
+  }
   return out;
 }
 

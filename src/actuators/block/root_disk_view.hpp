@@ -17,6 +17,7 @@ namespace banger::actuators::block {
 struct RootDiskView {
   std::optional<SnapshotView> snapshot;
   std::vector<LoopView> loops;  // by device
+  std::string unseen{};         // why they could not be looked at; neither of the two is known then
   bool operator==(const RootDiskView&) const = default;
 };
 
@@ -29,6 +30,9 @@ Result<std::map<std::string, RootDiskView>> observe_root_disks(const Layout& lay
 // The same for who knows which of them have root.base or root.cow.
 Result<std::map<std::string, RootDiskView>> observe_root_disks(const Layout& layout, const std::set<std::string>& vm_uids,
                                                                const std::set<std::string>& with_files);
+
+// Every node of our names, half-made ones too, and of our uuids under whatever name. Where device-mapper does not answer: none.
+Result<std::vector<SnapshotView>> observe_root_nodes(const Layout& layout);
 
 // The uid in the name that dm_name() gives.
 std::optional<std::string> uid_of_dm_name(const std::string& name);

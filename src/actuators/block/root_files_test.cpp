@@ -15,6 +15,8 @@
 #include "actuators/block/disks.hpp"
 #include "actuators/block/ext4_writer.hpp"
 #include "actuators/block/loop.hpp"
+#include "actuators/block/root_disk.hpp"
+#include "actuators/block/root_disk_view.hpp"
 #include "actuators/block/snapshot.hpp"
 #include "actuators/block/testing.hpp"
 #include "base/testing.hpp"
@@ -170,6 +172,91 @@ TEST_CASE("a size below the image's and a base that is no file system are refuse
   testing::write(job.base_path, "text");
   CHECK(make_root_files(job, f.layout).error().code == ErrorCode::Invalid);
   CHECK(std::filesystem::is_empty(vm_dir(f.layout, kUid)));
+}
+
+#ifdef BANGER_FAILPOINTS
+namespace {
+
+// Of the running test, for its children.
+void hand_over(const Fixture& f) { ::setenv("BANGER_TEST_DIRECTORY", f.layout.state_dir.parent_path().c_str(), 1); }
+
+Layout handed_over() {
+  const char* directory = std::getenv("BANGER_TEST_DIRECTORY");
+  REQUIRE(directory != nullptr);
+  return {std::filesystem::path(directory) / "state", std::filesystem::path(directory) / "run"};
+}
+
+const std::string kOther = "fedcba98-0123-4567-89ab-0123456789ab";
+
+}  // namespace
+
+TEST_CASE("child: asks a device-mapper that does not answer" * doctest::skip()) {
+  const auto layout = handed_over();
+  const auto alone = observe_root_disk(layout, kUid);
+  REQUIRE(alone.has_value());
+  CHECK(alone->unseen.find("dm.control") != std::string::npos);
+  const auto all = observe_root_disks(layout, {kUid, kOther});
+  REQUIRE(all.has_value());
+  CHECK(all->at(kUid).unseen == alone->unseen);
+  CHECK_FALSE(check_inactive(kUid, layout).has_value());
+  CHECK_FALSE(sync_root_node(kUid, layout).has_value());
+  // Who has no root.cow has nothing to ask it for.
+  CHECK(check_inactive(kOther, layout).has_value());
+  CHECK(sync_root_node(kOther, layout) == false);
+  const auto nodes = observe_root_nodes(layout);
+  REQUIRE(nodes.has_value());
+  CHECK(nodes->empty());
+}
+
+TEST_CASE("a device-mapper that is there and does not answer fails no look, and keeps what may have a node") {
+  const Fixture f;
+  REQUIRE(make_root_files(f.job(mib(64)), f.layout).has_value());
+  hand_over(f);
+  const auto ran = testing::run_child("child: asks a device-mapper that does not answer", "dm.control=error(ENOENT)");
+  CHECK_MESSAGE(ran.status == 0, ran.output);
+}
+
+TEST_CASE("child: cannot open any loop" * doctest::skip()) {
+  const auto layout = handed_over();
+  CHECK_FALSE(list_loops().has_value());
+  const auto alone = observe_root_disk(layout, kUid);
+  REQUIRE(alone.has_value());
+  CHECK(alone->unseen.find("loop.open") != std::string::npos);
+  const auto all = observe_root_disks(layout, {kUid, kOther});
+  REQUIRE(all.has_value());
+  CHECK(all->at(kUid).unseen == alone->unseen);
+  CHECK_FALSE(all->contains(kOther));
+}
+
+TEST_CASE("a loop that cannot be asked is said of the VM over whose file it stands, and of no other") {
+  const Fixture f;
+  REQUIRE(make_root_files(f.job(mib(64)), f.layout).has_value());
+  const auto loop = attach_loop({.file = f.cow, .access = LoopAccess::ReadWrite, .label = cow_loop_label(kUid)});
+  if (!loop) {
+    MESSAGE("skipped: no loop device can be made here: ", loop.error().message);
+    return;
+  }
+  hand_over(f);
+  const auto ran = testing::run_child("child: cannot open any loop", "loop.open=error(EACCES)");
+  CHECK_MESSAGE(ran.status == 0, ran.output);
+}
+#endif
+
+TEST_CASE("what stands in the place of a VM's directory has no disks, and fails no look") {
+  const Fixture f;
+  REQUIRE(make_root_files(f.job(mib(64)), f.layout).has_value());
+  const auto directory = vm_dir(f.layout, kUid);
+  REQUIRE(observe_disks(f.layout, kUid)->size() == 1);
+  const auto moved = f.directory.path() / "moved";
+  std::filesystem::rename(directory, moved);
+  CHECK(observe_disks(f.layout, kUid)->empty());
+  std::filesystem::create_directory_symlink(moved, directory);
+  CHECK(observe_disks(f.layout, kUid)->empty());
+  std::filesystem::remove(directory);
+  testing::write(directory, "a file");
+  const auto seen = observe_disks(f.layout, kUid);
+  REQUIRE(seen.has_value());
+  CHECK(seen->empty());
 }
 
 }  // namespace banger::actuators::block

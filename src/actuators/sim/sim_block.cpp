@@ -119,17 +119,44 @@ bool SimHost::stands_as_wanted(const Node& node, const Vm& vm, Bytes size) const
          cow->second.inode == vm.cow->inode;
 }
 
+Result<void> SimHost::check_seen(const std::string& vm_uid) const {
+  const auto blind = blind_.find(vm_uid);
+  return blind == blind_.end() ? Result<void>{} : fail(unavailable(blind->second));
+}
+
+// What a VMM asked of a node that is suspended never comes back, and without it the process does not end.
+bool SimHost::waits_for_node(const std::string& vm_uid) const {
+  const auto* node = find_node(vm_uid);
+  return node != nullptr && node->view.suspended && open_count(vm_uid) > 0;
+}
+
+bool SimHost::resume(Node& node, const std::string& vm_uid) {
+  if (!std::exchange(node.view.suspended, false)) return false;
+  const auto vm = vms_.find(vm_uid);
+  if (vm != vms_.end() && vm->second.killed && vm->second.vmm && !hold_kills_)
+    end_vmm(vm_uid, vm->second, {.reason = "Killed", .signal = 9, .message = ""});
+  return true;
+}
+
 Result<Applied> SimHost::run(const ActivateRootDisk& step) {
   if (!device_mapper_) return fail(unavailable("there is no device-mapper"));
+  BGR_CHECK(check_seen(step.vm_uid));
   const auto found = vms_.find(step.vm_uid);
+  if (auto* node = own_node(step.vm_uid);
+      node != nullptr && node->view.suspended && (open_count(step.vm_uid) > 0 || found == vms_.end() || !found->second.cow)) {
+    resume(*node, step.vm_uid);
+    return Applied::Changed;
+  }
   if (found == vms_.end() || !found->second.cow)
     return fail(not_found("activating the root disk: no " + root_cow_path(layout_, step.vm_uid).string()));
   Vm& vm = found->second;
   BGR_CHECK(check_names(step.vm_uid, *vm.cow));
   const auto name = dm_name(step.vm_uid);
+  if (free_minors_ && *free_minors_ == 0 && own_node(step.vm_uid) == nullptr)
+    return fail(unavailable("device-mapper has no free minor number"));
   if (auto* node = own_node(step.vm_uid)) {
     if (node->view.name == name && stands_as_wanted(*node, vm, step.size))
-      return std::exchange(node->view.suspended, false) ? Applied::Changed : Applied::Unchanged;
+      return resume(*node, step.vm_uid) ? Applied::Changed : Applied::Unchanged;
     if (open_count(step.vm_uid) > 0) return fail(busy("activating the root disk: " + name + " is open"));
     nodes_.erase(std::string(node->view.name));
     drop_idle_loops();
@@ -151,6 +178,7 @@ Result<Applied> SimHost::run(const ActivateRootDisk& step) {
       .view = {.name = name, .uuid = dm_uuid(step.vm_uid), .live = true, .size = step.size, .origin = *origin, .cow = *cow}};
   node.view.invalid = !vm.cow->valid;
   nodes_[name] = std::move(node);
+  if (free_minors_ && *free_minors_ > 0) --*free_minors_;
   return Applied::Changed;
 }
 
@@ -158,6 +186,7 @@ Result<Applied> SimHost::run(const GrowRootCow& step) {
   const auto found = vms_.find(step.vm_uid);
   if (found == vms_.end() || !found->second.cow)
     return fail(not_found("growing the COW: no " + root_cow_path(layout_, step.vm_uid).string()));
+  BGR_CHECK(check_seen(step.vm_uid));
   auto& file = found->second.disks.at("root");
   const bool grows = file.size < step.size;
   file.size = std::max(file.size, step.size);
@@ -174,6 +203,7 @@ Result<Applied> SimHost::run(const GrowRootCow& step) {
 
 Result<Applied> SimHost::run(const DeactivateRootDisk& step) {
   const auto* node = own_node(step.vm_uid);
+  BGR_CHECK(check_seen(step.vm_uid));
   if (node == nullptr) return Applied::Unchanged;
   if (populated(step.vm_uid)) return fail(internal("removing the root disk's device under a living VMM: no plan may say this"));
   if (open_count(step.vm_uid) > 0) return fail(busy("removing the root disk's device: it is open"));

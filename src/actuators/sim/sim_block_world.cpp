@@ -36,6 +36,19 @@ void SimHost::mend_cow(const std::string& vm_uid) {
   const std::lock_guard lock(mutex_);
   vms_.at(vm_uid).cow->valid = true;
 }
+void SimHost::set_free_minors(std::optional<std::size_t> free) {
+  const std::lock_guard lock(mutex_);
+  free_minors_ = free;
+}
+void SimHost::half_grow(const std::string& vm_uid, Bytes size) {
+  const std::lock_guard lock(mutex_);
+  vms_.at(vm_uid).disks.at("root").size = size;
+}
+void SimHost::blind(const std::string& vm_uid, std::string why) {
+  const std::lock_guard lock(mutex_);
+  blind_.erase(vm_uid);
+  if (!why.empty()) blind_.emplace(vm_uid, std::move(why));
+}
 void SimHost::half_create(const std::string& vm_uid) {
   const std::lock_guard lock(mutex_);
   nodes_[dm_name(vm_uid)] = Node{.view = {.name = dm_name(vm_uid), .uuid = dm_uuid(vm_uid)}};

@@ -15,6 +15,7 @@ Result<VmView> SimHost::observe_vm(const std::string& uid, std::size_t nic_count
   VmView view;
   {
     const std::lock_guard lock(mutex_);
+    if (const auto found = unlooked_.find(uid); found != unlooked_.end()) return fail(found->second);
     view = view_of(uid, nic_count, true);
     reap_taps([&](const LinkView& tap) { return tap.owner == uid; });
     hints.swap(hints_);
@@ -67,7 +68,9 @@ Result<HostView> SimHost::observe_all(const std::vector<NetworkQuery>& networks)
   for (const auto& [name, node] : nodes_) {
     if (const auto uid = uid_of_dm_uuid(node.view.uuid)) uids.insert(*uid);
   }
-  for (const auto& uid : uids) host.vms.emplace(uid, view_of(uid, 0, false));
+  for (const auto& uid : uids) {
+    if (!unlooked_.contains(uid)) host.vms.emplace(uid, view_of(uid, 0, false));
+  }
   for (const auto& query : networks) host.networks.emplace(query.uid, network_view(query));
   return host;
 }
@@ -164,12 +167,17 @@ VmView SimHost::view_of(const std::string& uid, std::size_t nic_count, bool ask_
     if (ours || by_name) view.links.push_back(link);
   }
   view.vmm.socket = monitor_socket_path(layout_, uid).string();
-  view.snapshot = node_view(uid);
-  view.loops = loops_of(uid);
+  if (const auto blind = blind_.find(uid); blind != blind_.end()) {
+    view.root_unseen = blind->second;
+  } else {
+    view.snapshot = node_view(uid);
+    view.loops = loops_of(uid);
+  }
   const auto found = vms_.find(uid);
   if (found == vms_.end()) return view;
   const Vm& vm = found->second;
   view.directory_exists = vm.directory;
+  view.directory_is_link = vm.directory_link;
   if (vm.sidecar_error.empty()) view.sidecar = vm.sidecar;
   view.sidecar_error = vm.sidecar_error;
   if (!view.sidecar) view.pinned_addresses = vm.pinned;

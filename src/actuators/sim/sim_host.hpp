@@ -55,7 +55,9 @@ class SimHost final : public Host {
   void add_nat(NatView nat);
   void flush_nat();
   void lose_sidecar(const std::string& vm_uid);
-  void lose_directory(const std::string& vm_uid);  // disks and all, also under a VMM that has them open
+  void lose_directory(const std::string& vm_uid);                         // disks and all, also under a VMM that has them open
+  void link_directory(const std::string& vm_uid);                         // moved away, and a symbolic link put in its place
+  void fail_look(const std::string& vm_uid, std::optional<Error> error);  // observe_vm fails, until nullopt
   void spoil_sidecar(const std::string& vm_uid, std::string error);
   void lose_record(const std::string& uid);  // of a Network, Image or Kernel
   void spoil_record(const std::string& uid, std::string error);
@@ -66,12 +68,15 @@ class SimHost final : public Host {
   void set_space(SpaceLevel level);  // of the state directory; a guest that is resumed while it is Full is paused again
 
   // --- device-mapper and loops (sim_block.cpp) ---
-  void set_device_mapper(bool present);                  // false unless said: root disks are copies then
-  void set_free_loops(std::optional<std::size_t> free);  // how many more loops there may be; nullopt: any number
-  void fill_cow(const std::string& vm_uid, Bytes used);  // by what the guest writes; more than there is room for: Overflow
-  void break_cow(const std::string& vm_uid);             // as a write error below the COW does: Invalid, for good
-  void mend_cow(const std::string& vm_uid);              // by hand, in the file; a node shows it when it is made anew
-  void half_create(const std::string& vm_uid);           // what a kill between the creation of a node and its table leaves
+  void set_device_mapper(bool present);                    // false unless said: root disks are copies then
+  void set_free_loops(std::optional<std::size_t> free);    // how many more loops there may be; nullopt: any number
+  void fill_cow(const std::string& vm_uid, Bytes used);    // by what the guest writes; more than there is room for: Overflow
+  void break_cow(const std::string& vm_uid);               // as a write error below the COW does: Invalid, for good
+  void mend_cow(const std::string& vm_uid);                // by hand, in the file; a node shows it when it is made anew
+  void half_grow(const std::string& vm_uid, Bytes size);   // what a kill between the growth of root.cow and its loop's leaves
+  void set_free_minors(std::optional<std::size_t> free);   // how many more nodes there may be; nullopt: any number
+  void blind(const std::string& vm_uid, std::string why);  // its node and loops cannot be looked at nor changed; "": again
+  void half_create(const std::string& vm_uid);             // what a kill between the creation of a node and its table leaves
   void suspend(const std::string& vm_uid);
   void wipe_node(const std::string& vm_uid);    // dmsetup remove --force while it is open: its table fails everything
   bool remove_node(const std::string& vm_uid);  // dmsetup remove; false: it is open
@@ -134,6 +139,7 @@ class SimHost final : public Host {
   };
   struct Vm {
     bool directory = false;
+    bool directory_link = false;  // in its place
     std::optional<Sidecar> sidecar;
     std::string sidecar_error;
     std::vector<std::string> pinned;  // addresses in known_hosts
@@ -171,6 +177,9 @@ class SimHost final : public Host {
   const Node* find_node(const std::string& vm_uid) const;
   Node* find_node(const std::string& vm_uid);
   Node* own_node(const std::string& vm_uid);
+  Result<void> check_seen(const std::string& vm_uid) const;
+  bool resume(Node& node, const std::string& vm_uid);
+  bool waits_for_node(const std::string& vm_uid) const;
   bool loop_in_use(const std::string& device) const;
   void drop_idle_loops();
   std::int64_t inode_of(const std::string& path);
@@ -247,6 +256,9 @@ class SimHost final : public Host {
   std::map<std::int64_t, Bytes> base_sizes_;    // by inode
   bool device_mapper_ = false;
   std::optional<std::size_t> free_loops_;
+  std::optional<std::size_t> free_minors_;
+  std::map<std::string, std::string> blind_;  // why, by VM
+  std::map<std::string, Error> unlooked_;     // by VM
   std::int64_t next_inode_ = 100;
   std::int64_t next_loop_ = 0;
   std::set<std::string> held_jobs_;

@@ -29,6 +29,7 @@ Result<Applied> SimHost::effect(const Step& step) {
 
 Result<Applied> SimHost::run(const MakeVmDirectory& step) {
   Vm& vm = vms_[step.vm_uid];
+  if (vm.directory_link) return fail(invalid(vm_dir(layout_, step.vm_uid).string() + " is not a directory"));
   if (!step.addresses.empty()) vm.pinned = step.addresses;
   return changed(!std::exchange(vm.directory, true));
 }
@@ -65,13 +66,13 @@ Result<Applied> SimHost::run(const SyncDisks& step) {
 
 Result<Applied> SimHost::run(const RemoveVmDirectory& step) {
   const auto found = vms_.find(step.vm_uid);
-  if (found == vms_.end() || !found->second.directory) return Applied::Unchanged;
+  if (found == vms_.end() || (!found->second.directory && !found->second.directory_link)) return Applied::Unchanged;
   if (populated(step.vm_uid)) return fail(busy("removing the VM's directory: its cgroup is populated"));
   if (own_node(step.vm_uid) != nullptr)
     return fail(internal("removing a VM's directory under its root disk's device: no plan may say this"));
   Vm& vm = found->second;
   unlink_block_files(vm, step.vm_uid);
-  vm.directory = false;
+  vm.directory = vm.directory_link = false;
   vm.sidecar.reset();
   vm.sidecar_error.clear();
   vm.disks.clear();
@@ -294,7 +295,8 @@ Result<Applied> SimHost::run(const KillVmm& step) {
     return fail(internal("ending processes that are not ours: no plan may say this"));
   if (std::exchange(found->second.killed, true)) return Applied::Unchanged;
   std::erase_if(found->second.strays, &ProcessView::in_cgroup);  // a group is killed whole
-  if (!hold_kills_) end_vmm(step.vm_uid, found->second, {.reason = "Killed", .signal = 9, .message = ""});
+  if (!hold_kills_ && !waits_for_node(step.vm_uid))
+    end_vmm(step.vm_uid, found->second, {.reason = "Killed", .signal = 9, .message = ""});
   return Applied::Changed;
 }
 

@@ -76,6 +76,16 @@ void SimHost::lose_directory(const std::string& vm_uid) {
   vm.disks.clear();
   vm.initrd_hash.reset();
 }
+void SimHost::link_directory(const std::string& vm_uid) {
+  lose_directory(vm_uid);
+  const std::lock_guard lock(mutex_);
+  vms_[vm_uid].directory_link = true;
+}
+void SimHost::fail_look(const std::string& vm_uid, std::optional<Error> error) {
+  const std::lock_guard lock(mutex_);
+  unlooked_.erase(vm_uid);
+  if (error) unlooked_.emplace(vm_uid, *std::move(error));
+}
 void SimHost::spoil_sidecar(const std::string& vm_uid, std::string error) {
   const std::lock_guard lock(mutex_);
   vms_[vm_uid].sidecar_error = std::move(error);
@@ -178,7 +188,7 @@ void SimHost::reap() {
   {
     const std::lock_guard lock(mutex_);
     for (auto& [uid, vm] : vms_) {
-      if (vm.killed && vm.vmm) end_vmm(uid, vm, {.reason = "Killed", .signal = 9, .message = ""});
+      if (vm.killed && vm.vmm && !waits_for_node(uid)) end_vmm(uid, vm, {.reason = "Killed", .signal = 9, .message = ""});
     }
     hints.swap(hints_);
   }
@@ -260,7 +270,7 @@ std::vector<std::string> SimHost::leftovers() const {
   const std::lock_guard lock(mutex_);
   std::vector<std::string> found;
   for (const auto& [uid, vm] : vms_) {
-    if (vm.directory) found.push_back(fmt::format("directory of {}", uid));
+    if (vm.directory || vm.directory_link) found.push_back(fmt::format("directory of {}", uid));
     if (vm.run_directory) found.push_back(fmt::format("run directory of {}", uid));
     if (vm.cgroup) found.push_back(fmt::format("cgroup of {}", uid));
     if (vm.vmm || vm.shim) found.push_back(fmt::format("process of {}", uid));

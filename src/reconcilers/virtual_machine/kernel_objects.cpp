@@ -87,8 +87,12 @@ void add_devices(std::vector<api::KernelObjectStatus>& rows, const Situation& at
                     .observed = node == nullptr ? "foreign" : kPresent,
                     .detail = state});
   } else if (is_snapshot(at)) {
-    rows.push_back(
-        {.type = "dm device", .name = actuators::dm_name(at.uid), .desired = desired, .observed = kAbsent, .detail = ""});
+    const auto unseen = unseen_device(at);
+    rows.push_back({.type = "dm device",
+                    .name = actuators::dm_name(at.uid),
+                    .desired = desired,
+                    .observed = unseen.empty() ? kAbsent : "unknown",
+                    .detail = unseen});
   }
   for (const auto& loop : at.host.loops) {
     const bool ours = loop.autoclear && (loop.read_only || loop.label == actuators::cow_loop_label(at.uid));

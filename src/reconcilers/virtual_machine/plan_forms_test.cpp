@@ -85,6 +85,7 @@ struct JobForm {
 struct HostForm {
   std::string boot_id;
   Answer directory = Answer::no;
+  Answer directory_link = Answer::no;
   Answer run_directory = Answer::no;
   std::optional<actuators::Sidecar> sidecar;  // what is left out of its launchedSpec is as desired
   std::string sidecar_error;
@@ -92,6 +93,7 @@ struct HostForm {
   std::vector<DiskForm> disks;
   std::optional<NodeForm> node;
   std::vector<LoopForm> loops;
+  std::string root_unseen;  // why: no node or loop is seen then
   std::vector<TapForm> taps;
   Cgroup cgroup = Cgroup::absent;
   std::vector<ProcessForm> processes;
@@ -212,6 +214,7 @@ template <>
 std::span<const Field> fields_of<vm::HostForm>() {
   static const Field kRows[] = {FORM_ROW(vm::HostForm, "bootId", boot_id),
                                 FORM_ROW(vm::HostForm, "directory", directory),
+                                FORM_ROW(vm::HostForm, "directoryLink", directory_link),
                                 FORM_ROW(vm::HostForm, "runDirectory", run_directory),
                                 FORM_ROW(vm::HostForm, "sidecar", sidecar),
                                 FORM_ROW(vm::HostForm, "sidecarError", sidecar_error),
@@ -219,6 +222,7 @@ std::span<const Field> fields_of<vm::HostForm>() {
                                 FORM_ROW(vm::HostForm, "disks", disks),
                                 FORM_ROW(vm::HostForm, "node", node),
                                 FORM_ROW(vm::HostForm, "loops", loops),
+                                FORM_ROW(vm::HostForm, "rootUnseen", root_unseen),
                                 FORM_ROW(vm::HostForm, "taps", taps),
                                 FORM_ROW(vm::HostForm, "cgroup", cgroup),
                                 FORM_ROW(vm::HostForm, "processes", processes),
@@ -374,6 +378,8 @@ void fill_host(PlanCase& given, const HostForm& form) {
   host.uid = uid;
   host.boot_id = form.boot_id;
   host.directory_exists = is(form.directory);
+  host.directory_is_link = is(form.directory_link);
+  host.root_unseen = form.root_unseen;
   host.run_directory_exists = is(form.run_directory);
   host.sidecar = form.sidecar_error.empty() ? form.sidecar : std::nullopt;
   if (host.sidecar) {

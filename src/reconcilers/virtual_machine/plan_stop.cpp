@@ -7,6 +7,7 @@
 #include "actuators/names.hpp"
 #include "base/text.hpp"
 #include "reconcilers/virtual_machine/record.hpp"
+#include "reconcilers/virtual_machine/root_disk.hpp"
 #include "reconcilers/virtual_machine/situation.hpp"
 #include "reconcilers/virtual_machine/teardown.hpp"
 
@@ -145,6 +146,7 @@ Plan plan_stop(const Situation& at, std::string_view ended, std::string_view pha
   } else {
     plan_sync(plan, at);
   }
+  plan_resume(plan, at);  // a VMM that waits for it neither syncs nor ends
   return plan;
 }
 

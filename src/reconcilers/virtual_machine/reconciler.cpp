@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "base/text.hpp"
 #include "reconcilers/virtual_machine/carry_out.hpp"
 #include "reconcilers/virtual_machine/observe.hpp"
 #include "reconcilers/virtual_machine/plan.hpp"
@@ -66,6 +67,26 @@ bool waits_for_taps(const api::Object& vm, const Plan& plan, const AppliedSteps&
 }
 
 }  // namespace
+// Nothing is known of it at the moment, and nothing is done to it: that is to be seen on the object too.
+void say_unobserved(Ports& ports, const api::Object& vm, const Error& error) {
+  auto next = vm;
+  auto& conditions = status_in(next).conditions;
+  const auto message = "it cannot be looked at: " + printable(error.message);
+  const auto* before = api::find_condition(conditions, "Ready");
+  if (before == nullptr || before->reason != "NotObserved")
+    record(ports.events, vm, {{.type = api::EventType::Warning, .reason = "NotObserved", .message = message}});
+  api::set_condition(conditions,
+                     {.type = "Ready",
+                      .status = api::ConditionStatus::Unknown,
+                      .reason = "NotObserved",
+                      .message = message,
+                      .observed_generation = vm.meta.generation,
+                      .last_transition_time = {}},
+                     whole_seconds(ports.clock.wall()));
+  // What kept it from being looked at may keep this from being written: the next look says it again.
+  (void)write_status(ports.objects, vm, next);
+}
+
 
 Outcome VirtualMachineReconciler::reconcile(const api::ObjectKey& key) {
   std::optional<api::Object> last;  // with a status that was not written, since another look followed
@@ -76,7 +97,10 @@ Outcome VirtualMachineReconciler::reconcile(const api::ObjectKey& key) {
     auto vm = *stored;
     if (last && last->meta.uid == vm.meta.uid) status_in(vm) = status_in(*last);
     const auto observed = observe(ports_, layout_, vm);
-    if (!observed) return outcome_of(observed.error(), {}, done);
+    if (!observed) {
+      say_unobserved(ports_, *stored, observed.error());
+      return outcome_of(observed.error(), {}, done);
+    }
     const auto plan = plan_for(vm, *observed);
     const auto applied = carry_out(ports_, vm, plan);
     done.mutations += applied.mutations;

@@ -37,6 +37,10 @@ Bytes recorded_size(const Situation& at) {
   return root != disks.end() && root->backend == kSnapshot ? root->size : Bytes{};
 }
 
+void say_unseen(Plan& plan, const Situation& at, std::string message) {
+  warn(plan, at, "RootDeviceUnseen", "NotReadable", std::move(message));
+}
+
 void say_invalid(Plan& plan, const Situation& at) {
   warn(
       plan, at, "RootDiskInvalid", "SnapshotInvalid",
@@ -51,6 +55,14 @@ void say_invalid(Plan& plan, const Situation& at) {
 bool is_snapshot(const Situation& at) {
   const auto* root = find_disk(at, "root");
   return root != nullptr && root->backend == kSnapshot;
+}
+
+std::string unseen_device(const Situation& at) {
+  if (at.host.root_unseen.empty()) return {};
+  const bool recorded = at.sidecar != nullptr && (!at.sidecar->dm_name.empty() || at.sidecar->root_backend == kSnapshot);
+  const bool told = at.vm.status.runtime && !at.vm.status.runtime->dm.empty();
+  if (!is_snapshot(at) && !recorded && !told) return {};
+  return "the device of the root disk cannot be looked at: " + printable(at.host.root_unseen);
 }
 
 bool lost_root_disk(const Situation& at) {
@@ -145,8 +157,22 @@ void plan_room(Plan& plan, const Situation& at, std::int64_t grow_from) {
   plan.look_again = kAtOnce;
 }
 
+void plan_resume(Plan& plan, const Situation& at) {
+  const auto* node = own_node(at);
+  if (node == nullptr || !node->suspended) return;
+  plan.steps.push_back(step("Repair/RootDevice", actuators::ActivateRootDisk{.vm_uid = at.uid, .size = node->size}));
+  plan.look_again = kAtOnce;
+}
+
 bool plan_device(Plan& plan, const Situation& at) {
   if (!is_snapshot(at)) return true;
+  if (auto unseen = unseen_device(at); !unseen.empty()) {
+    plan.phase = "Pending";
+    say_ready(plan, ConditionStatus::False, "RootDeviceUnseen", unseen);
+    say_unseen(plan, at, std::move(unseen));
+    plan.look_again = kSlowly;
+    return false;
+  }
   const auto* node = own_node(at);
   const auto size = root_size(at);
   const auto refuse = [&](std::string reason, std::string message) {
@@ -174,6 +200,7 @@ bool plan_device(Plan& plan, const Situation& at) {
 
 void plan_device_repairs(Plan& plan, const Situation& at) {
   if (at.sidecar->dm_name.empty()) return;  // it was not launched on one
+  if (auto unseen = unseen_device(at); !unseen.empty()) return say_unseen(plan, at, std::move(unseen));
   const auto* node = own_node(at);
   if (const auto foreign = foreign_device(at); !foreign.empty()) warn(plan, at, "NameConflict", "ForeignObject", foreign);
   if (node == nullptr || node->name != at.sidecar->dm_name) {
@@ -185,10 +212,7 @@ void plan_device_repairs(Plan& plan, const Situation& at) {
   }
   if (!node->live) return warn(plan, at, "RootDeviceLost", "TableGone", wiped_device(at) + "; a restart would cure it");
   if (lost_root_disk(at)) return say_invalid(plan, at);
-  if (node->suspended) {
-    plan.steps.push_back(step("Repair/RootDevice", actuators::ActivateRootDisk{.vm_uid = at.uid, .size = node->size}));
-    plan.look_again = kAtOnce;
-  }
+  plan_resume(plan, at);
   plan_room(plan, at, kFillingPercent);
 }
 

@@ -26,8 +26,14 @@ std::string foreign_device(const Situation& at);
 // Backend, size, device and loops as they are to stand in vm.json before they are made.
 void record_root_disk(actuators::Sidecar& record, const Situation& at);
 
+// Device-mapper or a loop did not tell of it, and this VM has, or had, a device: a sentence, or nothing.
+std::string unseen_device(const Situation& at);
+
 // Room for writes: said when it runs out, and made where the policy says so. From this fill on, in percent.
 void plan_room(Plan& plan, const Situation& at, std::int64_t grow_from);
+
+// A device that was suspended under its VMM: whatever that asked of it waits, and it cannot even end.
+void plan_resume(Plan& plan, const Situation& at);
 
 // The steps that make the device; false when there can be none, and the plan says why.
 bool plan_device(Plan& plan, const Situation& at);

@@ -51,10 +51,16 @@ Look taps(const Situation& at) {
 }
 
 Look root_device(const Situation& at) {
+  if (auto unseen = unseen_device(at); !unseen.empty())
+    return {.steps = {}, .stays = "is waited for: " + unseen, .name = "its root disk"};
   const auto* node = own_node(at);
   if (node == nullptr) return {};
   Look look{.name = "the device " + node->name};
-  if (node->open_count > 0) {
+  if (node->suspended && node->open_count > 0) {
+    // Whoever holds it open cannot let go of it while what it asked for does not come back.
+    look.steps.push_back(step("ResumedDevice", actuators::ActivateRootDisk{.vm_uid = at.uid, .size = node->size}));
+    look.stays = "was suspended under what holds it open";
+  } else if (node->open_count > 0) {
     look.stays = fmt::format("is held open by something that is no VMM of ours ({} times)", node->open_count);
   } else {
     look.steps.push_back(step("RootDevice", actuators::DeactivateRootDisk{at.uid}));
@@ -86,7 +92,7 @@ Look look_at_thing(Thing thing, const Situation& at, Purpose purpose) {
     case Thing::Jobs:
       return jobs(at);
     case Thing::UnsyncedDisks:
-      if (purpose == Purpose::Delete || !may_have_written(at)) return {};
+      if (purpose == Purpose::Delete || !may_have_written(at) || !unseen_device(at).empty()) return {};
       return {.steps = {step("SyncDisks", actuators::SyncDisks{at.uid})}, .stays = "", .name = "unsynced disks"};
     case Thing::Taps:
       return taps(at);
@@ -101,7 +107,8 @@ Look look_at_thing(Thing thing, const Situation& at, Purpose purpose) {
     case Thing::CowLoop:
       return cow_loop(at);
     case Thing::Directory:
-      if (purpose == Purpose::Stop || !at.host.directory_exists) return {};
+      // A link in its place goes too; what it leads to is somebody else's.
+      if (purpose == Purpose::Stop || (!at.host.directory_exists && !at.host.directory_is_link)) return {};
       return {.steps = {step("Directory", actuators::RemoveVmDirectory{at.uid})}, .stays = "", .name = "its directory"};
   }
   return {};
