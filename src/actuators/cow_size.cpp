@@ -18,6 +18,8 @@ Bytes default_cow_size(Bytes disk) {
   return std::min(std::clamp(in_chunks({disk.value / 4}), mib(64), gib(1)), full_cow_size(disk));
 }
 
+Bytes growth_reserve(Bytes file_system) { return std::min(Bytes{file_system.value / 20}, gib(1)); }
+
 Bytes full_cow_size(Bytes disk) {
   const auto chunks = in_chunks(disk).value / kChunkSize.value;
   const auto metadata = (chunks + kExceptionsPerChunk - 1) / kExceptionsPerChunk + 1;

@@ -14,6 +14,10 @@ Bytes in_chunks(Bytes size);  // rounded up to whole chunks
 // than it can ever need.
 Bytes default_cow_size(Bytes disk);
 
+// What the growth of such a file leaves free in a file system of this size: a twentieth, at most 1 GiB. Below it the store, other
+// guests' data disks and records come first.
+Bytes growth_reserve(Bytes file_system);
+
 // What suffices when every chunk of the disk is written: the chunks, a metadata chunk for every 4096 of them (an exception takes
 // 16 bytes) and one more (the kernel clears the next before it needs it), and the header.
 Bytes full_cow_size(Bytes disk);

@@ -46,6 +46,12 @@ AppliedSteps apply_steps(actuators::Host& host, Clock& clock, const std::vector<
     const auto start = clock.steady();
     const auto applied = host.apply(steps[i].step);
     const auto duration = clock.steady() - start;
+    if (!applied && !steps[i].told_in.empty()) {
+      result.passed_over.push_back({.condition = steps[i].told_in, .message = applied.error().message});
+      result.steps.push_back(
+          {.name = steps[i].name, .state = "Failed", .duration = duration, .message = applied.error().message});
+      continue;
+    }
     if (!applied) {
       result.error = with_context(applied.error(), actuators::describe(steps[i].step));
       result.failed = steps[i].name;

@@ -20,7 +20,13 @@ struct PlannedStep {
   std::string name;  // for people, one of a plan: "RootDisk", "Tap/0"
   actuators::Step step;
   std::vector<actuators::Step> undo;  // in this order, when this step or a later one of the plan fails
+  std::string told_in{};              // the condition that tells when it fails, and the plan goes on; empty: that ends the plan
   bool operator==(const PlannedStep&) const = default;
+};
+
+struct PassedOver {
+  std::string condition;
+  std::string message;
 };
 
 struct AppliedSteps {
@@ -30,6 +36,7 @@ struct AppliedSteps {
   std::optional<Error> error;             // the root cause
   std::string failed;                     // name of the step it came from
   std::vector<std::string> undo_errors;
+  std::vector<PassedOver> passed_over;  // failures that did not end the plan
 };
 
 // Stops at the first failure and undoes in reverse order, the failing step included. An undo that answers Busy (something still

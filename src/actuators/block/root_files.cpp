@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -18,6 +19,8 @@
 #include "actuators/block/loop.hpp"
 #include "actuators/block/new_file.hpp"
 #include "actuators/block/snapshot.hpp"
+#include "actuators/cow_size.hpp"
+#include "api/codec.hpp"
 #include "base/failpoint.hpp"
 #include "base/files.hpp"
 #include "base/rollback.hpp"
@@ -49,6 +52,20 @@ Result<void> preallocate(int fd, Bytes size) {
   if (failed == EOPNOTSUPP) return fail(invalid("the state directory's file system cannot preallocate files"));
   if (failed != 0) return fail(errno_error(fmt::format("setting {} bytes aside", size.value), failed));
   return {};
+}
+
+Result<void> keep_reserve(int fd, Bytes more) {
+  struct statvfs found{};
+  if (::fstatvfs(fd, &found) != 0) return fail(errno_error("asking the file system for its free space", errno));
+  const Bytes free{static_cast<std::uint64_t>(found.f_bfree) * found.f_frsize};
+  const auto reserve = growth_reserve({static_cast<std::uint64_t>(found.f_blocks) * found.f_frsize});
+  if (free.value >= more.value + reserve.value) return {};
+  return fail(
+      {ErrorCode::Unavailable,
+       fmt::format("{} more would leave less than {} free in its file system, which is kept for the database and for what "
+                   "other guests write",
+                   api::format_quantity(more), api::format_quantity(reserve)),
+       ENOSPC});
 }
 
 // Where the kernel puts its header and its first table of exceptions: written here, where a sync is due anyhow, they need no
@@ -162,6 +179,7 @@ Result<bool> grow_cow_file(const std::filesystem::path& cow, Bytes size) {
   if (present >= wanted) return false;
   const UniqueFd fd(::open(cow.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
   if (!fd.valid()) return fail(errno_error(fmt::format("opening {}", cow.native()), errno));
+  BGR_CHECK(keep_reserve(fd.get(), {wanted.value - present.value}));
   if (auto grown = preallocate(fd.get(), wanted); !grown) {
     // Some file systems keep what they found before the disk was full.
     if (::ftruncate(fd.get(), static_cast<off_t>(present.value)) != 0) return fail(errno_error("giving space back", errno));

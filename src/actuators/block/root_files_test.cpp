@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -19,6 +20,7 @@
 #include "actuators/block/root_disk_view.hpp"
 #include "actuators/block/snapshot.hpp"
 #include "actuators/block/testing.hpp"
+#include "actuators/cow_size.hpp"
 #include "base/testing.hpp"
 
 namespace banger::actuators::block {
@@ -172,6 +174,23 @@ TEST_CASE("a size below the image's and a base that is no file system are refuse
   testing::write(job.base_path, "text");
   CHECK(make_root_files(job, f.layout).error().code == ErrorCode::Invalid);
   CHECK(std::filesystem::is_empty(vm_dir(f.layout, kUid)));
+}
+
+TEST_CASE("a growth that would leave less than the reserve is refused before it takes anything") {
+  const Fixture f;
+  REQUIRE(make_root_files(f.job(mib(512)), f.layout).has_value());
+  struct statvfs found{};
+  REQUIRE(::statvfs(f.cow.c_str(), &found) == 0);
+  const Bytes free{static_cast<std::uint64_t>(found.f_bfree) * found.f_frsize};
+  const Bytes present{static_cast<std::uint64_t>(look(f.cow).st_size)};
+  const auto grown = grow_cow_file(f.cow, {present.value + free.value - mib(1).value});
+  REQUIRE_FALSE(grown.has_value());
+  CHECK(grown.error().code == ErrorCode::Unavailable);
+  CHECK(grown.error().sys_errno == ENOSPC);
+  CHECK(grown.error().message.find(" free in its file system") != std::string::npos);
+  CHECK(static_cast<std::uint64_t>(look(f.cow).st_size) == present.value);
+  CHECK(growth_reserve(gib(10)) == mib(512));
+  CHECK(growth_reserve(gib(1000)) == gib(1));
 }
 
 #ifdef BANGER_FAILPOINTS

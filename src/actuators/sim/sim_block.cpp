@@ -189,6 +189,7 @@ Result<Applied> SimHost::run(const GrowRootCow& step) {
   BGR_CHECK(check_seen(step.vm_uid));
   auto& file = found->second.disks.at("root");
   const bool grows = file.size < step.size;
+  if (grows && space_ != SpaceLevel::Plenty) return fail(unavailable("too little would be left free in its file system"));
   file.size = std::max(file.size, step.size);
   bool told = false;
   for (auto& [device, loop] : loops_) {
@@ -202,8 +203,8 @@ Result<Applied> SimHost::run(const GrowRootCow& step) {
 }
 
 Result<Applied> SimHost::run(const DeactivateRootDisk& step) {
-  const auto* node = own_node(step.vm_uid);
   BGR_CHECK(check_seen(step.vm_uid));
+  const auto* node = own_node(step.vm_uid);
   if (node == nullptr) return Applied::Unchanged;
   if (populated(step.vm_uid)) return fail(internal("removing the root disk's device under a living VMM: no plan may say this"));
   if (open_count(step.vm_uid) > 0) return fail(busy("removing the root disk's device: it is open"));

@@ -141,6 +141,7 @@ json::array steps_of(const PlanCase& given, const Plan& plan) {
     json::array undo;
     for (const auto& back : each.undo) undo.emplace_back(actuators::describe(back));
     if (!undo.empty()) out["undo"] = std::move(undo);
+    if (!each.told_in.empty()) out["toldIn"] = each.told_in;
     steps.emplace_back(std::move(out));
   }
   return steps;

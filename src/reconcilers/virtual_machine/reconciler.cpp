@@ -55,7 +55,8 @@ constexpr int kLooks = 8;
 bool goes_on(const Plan& plan, const AppliedSteps& applied) {
   const bool recorded = std::ranges::any_of(
       plan.steps, [](const PlannedStep& each) { return std::holds_alternative<actuators::WriteSidecar>(each.step); });
-  return plan.operation != Operation::None && !recorded && !applied.error && !plan.error && plan.look_again == kAtOnce;
+  return plan.operation != Operation::None && !recorded && !applied.error && applied.passed_over.empty() && !plan.error &&
+         plan.look_again == kAtOnce;
 }
 
 // A deletion that has just taken away what it could and waits a moment for the kernel: when its status says that it is being
@@ -66,7 +67,6 @@ bool waits_for_taps(const api::Object& vm, const Plan& plan, const AppliedSteps&
          std::ranges::any_of(host.links, &actuators::LinkView::leaving);
 }
 
-}  // namespace
 // Nothing is known of it at the moment, and nothing is done to it: that is to be seen on the object too.
 void say_unobserved(Ports& ports, const api::Object& vm, const Error& error) {
   auto next = vm;
@@ -87,6 +87,7 @@ void say_unobserved(Ports& ports, const api::Object& vm, const Error& error) {
   (void)write_status(ports.objects, vm, next);
 }
 
+}  // namespace
 
 Outcome VirtualMachineReconciler::reconcile(const api::ObjectKey& key) {
   std::optional<api::Object> last;  // with a status that was not written, since another look followed
@@ -116,11 +117,13 @@ Outcome VirtualMachineReconciler::reconcile(const api::ObjectKey& key) {
     }
     if (!applied.error && waits_for_taps(*stored, plan, done, observed->host)) return outcome_of({}, plan.look_again, done);
     const auto written = write_status(ports_.objects, *stored, next);
+    // What may fail is tried again in a while, not at once.
+    const auto again = applied.passed_over.empty() ? plan.look_again : std::max(plan.look_again, std::optional(kSlowly));
     const auto error = applied.error ? applied.error : plan.error;
     // The store may be on the full disk that the guest waits for: the guest must not wait for the store's backoff too.
     const bool waits = observed->host.vmm.monitor == actuators::MonitorState::IoError;
     if (!error && !written && !waits) return outcome_of(written.error(), {}, done);
-    return outcome_of(error, plan.look_again, done);
+    return outcome_of(error, again, done);
   }
 }
 

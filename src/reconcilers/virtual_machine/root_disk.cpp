@@ -17,6 +17,7 @@ using api::ConditionStatus;
 
 constexpr std::uint64_t kBlock = kib(4).value;
 constexpr std::string_view kSnapshot = "dm-snapshot";
+constexpr std::string_view kFilling = "RootDiskFilling";
 
 Bytes rounded_up(Bytes size, std::uint64_t unit) { return {(size.value + unit - 1) / unit * unit}; }
 
@@ -128,7 +129,7 @@ void record_root_disk(actuators::Sidecar& record, const Situation& at) {
                        actuators::root_cow_path(at.observed.layout, at.uid).string()};
 }
 
-void plan_room(Plan& plan, const Situation& at, std::int64_t grow_from) {
+void plan_room(Plan& plan, const Situation& at, std::int64_t grow_from, const std::string& told_in) {
   const auto* root = find_disk(at, "root");
   const auto* node = own_node(at);
   if (!is_snapshot(at) || (node != nullptr && node->invalid)) return;
@@ -146,7 +147,7 @@ void plan_room(Plan& plan, const Situation& at, std::int64_t grow_from) {
                      api::format_quantity(root->size),
                      grows || unfinished ? "more is being set aside" : "spec.rootDisk.cow.size sets more aside"));
   } else if (!unfinished && percent >= kFillingPercent && (can_fill || percent >= 100)) {
-    warn(plan, at, "RootDiskFilling", "SnapshotFilling",
+    warn(plan, at, std::string(kFilling), "SnapshotFilling",
          fmt::format("{} % of the space set aside for the root disk's writes ({}) is used{}", percent,
                      api::format_quantity(root->size),
                      grows ? "; it is being grown" : "; spec.rootDisk.cow.size gives more, also while the VM runs"));
@@ -154,6 +155,7 @@ void plan_room(Plan& plan, const Situation& at, std::int64_t grow_from) {
   if (wanted <= root->size && !unfinished) return;
   wanted = std::max(wanted, root->size);
   plan.steps.push_back(step("GrowCow", actuators::GrowRootCow{.vm_uid = at.uid, .size = wanted}));
+  plan.steps.back().told_in = told_in;
   plan.look_again = kAtOnce;
 }
 
@@ -187,7 +189,7 @@ bool plan_device(Plan& plan, const Situation& at) {
   }
   if (size.value == 0)
     return refuse("RootDiskSizeUnknown", "how large its root disk is was lost with vm.json; say it in spec.rootDisk.size");
-  plan_room(plan, at, 100);
+  plan_room(plan, at, 100, {});
   if (node != nullptr && node->name == actuators::dm_name(at.uid) && stands(*node, size)) return true;
   // An overflow is only forgotten by a node that is made anew.
   if (node != nullptr && node->live && node->overflow)
@@ -213,7 +215,7 @@ void plan_device_repairs(Plan& plan, const Situation& at) {
   if (!node->live) return warn(plan, at, "RootDeviceLost", "TableGone", wiped_device(at) + "; a restart would cure it");
   if (lost_root_disk(at)) return say_invalid(plan, at);
   plan_resume(plan, at);
-  plan_room(plan, at, kFillingPercent);
+  plan_room(plan, at, kFillingPercent, std::string(kFilling));
 }
 
 std::string wiped_device(const Situation& at) {

@@ -29,8 +29,9 @@ void record_root_disk(actuators::Sidecar& record, const Situation& at);
 // Device-mapper or a loop did not tell of it, and this VM has, or had, a device: a sentence, or nothing.
 std::string unseen_device(const Situation& at);
 
-// Room for writes: said when it runs out, and made where the policy says so. From this fill on, in percent.
-void plan_room(Plan& plan, const Situation& at, std::int64_t grow_from);
+// Room for writes: said when it runs out, and made where the policy says so. From this fill on, in percent. A growth that fails
+// is told in this condition and ends no plan, where one is named.
+void plan_room(Plan& plan, const Situation& at, std::int64_t grow_from, const std::string& told_in);
 
 // A device that was suspended under its VMM: whatever that asked of it waits, and it cannot even end.
 void plan_resume(Plan& plan, const Situation& at);

@@ -140,6 +140,22 @@ TEST_CASE_FIXTURE(TwoVms, "a growth that was cut short is finished, also where i
   CHECK(condition("RootDiskFull") == "absent");
 }
 
+TEST_CASE_FIXTURE(TwoVms, "a growth that cannot be had is told in a warning, leaves the VM ready, and is tried again") {
+  host.set_space(actuators::SpaceLevel::Low);
+  host.fill_cow(uid, mib(60));
+  rounds(12);
+  CHECK(condition("RootDiskFilling") == "True SnapshotFilling");
+  CHECK(message("RootDiskFilling").find("it is being grown; that failed: too little would be left free") != std::string::npos);
+  CHECK(condition("Ready") == "True Ready");
+  CHECK(node().cow_size == mib(64));
+  CHECK(events.count("RootDiskFilling") == 1);
+  CHECK(events.count("FailedGrowCow") == 0);
+  host.set_space(actuators::SpaceLevel::Plenty);
+  later();
+  CHECK(node().cow_size == mib(128));
+  CHECK(condition("RootDiskFilling") == "absent");
+}
+
 TEST_CASE_FIXTURE(TwoVms, "a device suspended under a VMM that is to end is resumed, also when its files are gone") {
   for (const bool files : {true, false}) {
     CAPTURE(files);

@@ -185,6 +185,18 @@ void fill_history(api::VirtualMachineStatus& status, const Observed& observed, c
   }
 }
 
+void tell(std::vector<Finding>& findings, const std::vector<PassedOver>& failures) {
+  for (const auto& failure : failures) {
+    const auto message = printable(failure.message);
+    const auto found = std::ranges::find(findings, failure.condition, &Finding::type);
+    if (found != findings.end()) {
+      found->message += "; that failed: " + message;
+    } else {
+      findings.push_back({.type = failure.condition, .reason = "StepFailed", .message = message});
+    }
+  }
+}
+
 // What went wrong in this pass, or in one before while the start is tried again: it is shown until the start gets further.
 std::optional<Finding> failure_of(const api::VirtualMachineStatus& old, const Plan& plan, const AppliedSteps& applied) {
   Finding failure{.type = "Ready", .status = api::ConditionStatus::False, .reason = "StepFailed", .message = ""};
@@ -242,6 +254,7 @@ api::VirtualMachineStatus status_of(const api::Object& object, const Observed& o
   status.kernel_objects = kernel_objects(object, observed, plan);
 
   auto findings = plan.findings;
+  tell(findings, applied.passed_over);
   if (const auto failure = failure_of(old, plan, applied)) {
     std::erase_if(findings, [](const Finding& finding) { return finding.type == "Ready"; });
     if (failure->reason == "NameConflict")
