@@ -64,7 +64,7 @@ std::map<block::FileId, std::string> base_files(const Layout& layout) {
 }
 
 Result<void> add_loops(InventoryFacts& facts) {
-  BGR_TRY(const auto loops, block::list_loops());
+  BGR_TRY(const auto loops, block::list_loops(facts.layout.state_dir));
   if (loops.empty()) return {};
   const auto bases = base_files(facts.layout);
   for (const auto& loop : loops) {

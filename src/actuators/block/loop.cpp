@@ -201,9 +201,11 @@ Result<LoopList> read_loops() {
   return out;
 }
 
-Result<std::vector<LoopStatus>> list_loops() {
+Result<std::vector<LoopStatus>> list_loops(const std::filesystem::path& below) {
   BGR_TRY(auto all, read_loops());
-  if (!all.unreadable.empty()) return fail(all.unreadable.begin()->second);
+  for (const auto& [index, error] : all.unreadable) {
+    if (view_of({.index = index}).backing.starts_with((below / "").native())) return fail(error);
+  }
   return std::move(all.loops);
 }
 

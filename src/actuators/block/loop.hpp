@@ -87,8 +87,8 @@ struct LoopList {
 
 // All that are bound, read once.
 Result<LoopList> read_loops();
-// The same for who must know all of them: one that cannot be asked is an error.
-Result<std::vector<LoopStatus>> list_loops();
+// The same for who must know all over files below a directory (canonical): one of those that cannot be asked is an error.
+Result<std::vector<LoopStatus>> list_loops(const std::filesystem::path& below = "/");
 
 // The one of this device number (as a device-mapper table names it); nothing when it is no loop.
 std::optional<unsigned> loop_of(unsigned major, unsigned minor);

@@ -238,6 +238,8 @@ TEST_CASE("a device-mapper that is there and does not answer fails no look, and 
 TEST_CASE("child: cannot open any loop" * doctest::skip()) {
   const auto layout = handed_over();
   CHECK_FALSE(list_loops().has_value());
+  CHECK_FALSE(list_loops(layout.state_dir).has_value());
+  CHECK(list_loops(layout.state_dir / "vms" / kOther).has_value());  // what stands over others' files is no fault
   const auto alone = observe_root_disk(layout, kUid);
   REQUIRE(alone.has_value());
   CHECK(alone->unseen.find("loop.open") != std::string::npos);

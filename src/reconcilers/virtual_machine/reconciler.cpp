@@ -99,7 +99,7 @@ Outcome VirtualMachineReconciler::reconcile(const api::ObjectKey& key) {
     if (last && last->meta.uid == vm.meta.uid) status_in(vm) = status_in(*last);
     const auto observed = observe(ports_, layout_, vm);
     if (!observed) {
-      say_unobserved(ports_, *stored, observed.error());
+      if (observed.error().code != ErrorCode::Busy) say_unobserved(ports_, *stored, observed.error());  // busy: gone in a moment
       return outcome_of(observed.error(), {}, done);
     }
     const auto plan = plan_for(vm, *observed);
