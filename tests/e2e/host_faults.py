@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from hard_times import fill, resize, small_state
 from lib import audit, devices
 from lib.daemon import Daemon, Failed, wait_for
-from lib.harness import has_device_mapper, left_to_testhost_full, needs_device_mapper
+from lib.harness import left_to_testhost_full, needs_device_mapper
 from lib.world import NOOP_VMM, check, daemon, ready_for_vms, running, small_vm
 
 TRIES = 9  # 5 ms apart, then twice as long each time: two and a half seconds in which to look

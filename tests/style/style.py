@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The rules of the house that a machine can check: format, licence headers, forbidden calls, shell syntax, links in the docs."""
+"""The rules of the house that a machine can check: format, licence headers, forbidden calls, syntax and names of scripts, links in the docs."""
 import pathlib
 import re
 import subprocess
@@ -63,12 +63,14 @@ def scripts() -> list[str]:
         if b"bash" in first or path.suffix == ".sh":
             done = subprocess.run(["bash", "-n", str(path)], check=False, text=True, stderr=subprocess.PIPE)
             problems += [f"{name}: {line}" for line in done.stderr.splitlines()]
-        elif path.suffix == ".py":
-            try:
-                compile(path.read_text(), name, "exec")
-            except SyntaxError as error:
-                problems.append(f"{name}:{error.lineno}: {error.msg}")
     return problems
+
+
+def names_in_python() -> list[str]:
+    """A name that nothing defines shows otherwise only when its line is run, and that of a failure may never have been."""
+    done = subprocess.run(["pyflakes3", *(str(path.relative_to(TOP)) for path in tracked("*.py"))], cwd=TOP, check=False, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return done.stdout.splitlines()
 
 
 def licences() -> list[str]:
@@ -93,7 +95,7 @@ def links() -> list[str]:
 
 def main() -> int:
     sources = tracked("src/*.hpp", "src/*.cpp", "tests/*.hpp", "tests/*.cpp")
-    problems = formatted(sources) + source_rules(sources) + scripts() + licences() + links()
+    problems = formatted(sources) + source_rules(sources) + scripts() + names_in_python() + licences() + links()
     for problem in problems:
         print(problem)
     print(f"style: {len(sources)} sources, {len(problems)} problems")

@@ -122,7 +122,7 @@ def end_to_end(tally: Tally, which: list[str], timeout: float) -> None:
     """All in one host. When its kernel dies, as an emulated one does once in a while with KVM guests in it, what is left goes on in a new
     one; a test that three kernels die of has failed."""
     waiting = {t.__name__.removeprefix("test_").replace("_", " "): t.__name__ for t in harness.chosen(e2e.TESTS, which)}
-    died_of, before = "", 0.0
+    deaths, before = collections.Counter[str](), 0.0
 
     def show(line: str) -> None:
         nonlocal before

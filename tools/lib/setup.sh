@@ -11,7 +11,7 @@ packages_build=(g++ meson ninja-build pkg-config ccache python3
   libext2fs-dev libarchive-dev libssl-dev liblzma-dev libzstd-dev zlib1g-dev)
 packages_run=(qemu-system-x86 linux-image-cloud-amd64 openssh-client)
 packages_demo=(busybox-static dropbear-bin iproute2)
-packages_test=(git clang-format-19 clang-tidy-19 e2fsprogs xfsprogs nftables xz-utils zstd)
+packages_test=(git clang-format-19 clang-tidy-19 pyflakes3 e2fsprogs xfsprogs nftables xz-utils zstd)
 packages_testhost=(qemu-system-x86 linux-image-amd64 busybox-static e2fsprogs kmod iproute2)  # the generic kernel: the cloud one has no 9p
 
 say() { printf '%s\n' "$*" >&2; }
