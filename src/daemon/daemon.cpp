@@ -121,8 +121,8 @@ Result<void> run(const Options& options) {
                                                        .qemu_path = options.qemu,
                                                        .accelerator = options.accelerator},
                                                       clock, random));
-  // The host is read beside the database; what of it stays as it was is not read again when the manager compares the two, which
-  // waits for this look. An error shows there.
+  // The host is read beside the database; what of it stays as it was is not read again when the manager compares the two. An
+  // error shows there.
   const auto first_look = std::async(std::launch::async, [&host = *host] { (void)host.observe_all({}); });
   BGR_TRY(const auto state, open_store(options, *host, adopt_mode, clock, random));
   store::Objects objects(*state.store, clock, random);
@@ -150,6 +150,7 @@ Result<void> run(const Options& options) {
                          .host_objects = [&] { return documented(garbage.look()); },
                          .collect = collect});
   BGR_CHECK(server.start());
+  first_look.wait();
   BGR_CHECK(manager.start());
   ::malloc_trim(0);
   std::unique_ptr<intake::ManifestDirectory> directory;

@@ -182,7 +182,7 @@ std::string file_of(const std::string& name) { return "/dev/mapper/" + name; }
 bool is_loaded() { return ::access("/sys/class/misc/device-mapper", F_OK) == 0; }
 
 Result<bool> answers() {
-  if (auto stop = failpoint("dm.control")) return fail({ErrorCode::Unavailable, std::move(stop)->message, stop->sys_errno});
+  if (auto stop = failpoint("dm.control")) return fail({ErrorCode::Unavailable, stop->message, stop->sys_errno});
   if (!is_loaded()) return false;
   BGR_CHECK(open_library());
   return true;
