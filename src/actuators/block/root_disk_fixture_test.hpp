@@ -34,6 +34,11 @@ inline std::string uid_number(unsigned number) {
   return fmt::format("{:08x}-0000-4000-8000-{:012x}", static_cast<unsigned>(::getpid()), number);
 }
 
+// For who does not know which of them have files.
+inline Result<std::map<std::string, RootDiskView>> all_root_disks(const Layout& layout, const std::set<std::string>& uids) {
+  return observe_root_disks(layout, uids, uids);
+}
+
 class Fixture {
  public:
   explicit Fixture(const std::filesystem::path& below = {}) {

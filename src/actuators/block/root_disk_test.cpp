@@ -64,7 +64,7 @@ TEST_CASE("all disks are observed in one pass as each alone, and others' nodes a
   const auto idle = f.make(3);
   REQUIRE(f.activate(a));
   REQUIRE(f.activate(b));
-  const auto all = observe_root_disks(f.layout, {a, idle});
+  const auto all = all_root_disks(f.layout, {a, idle});
   REQUIRE(all.has_value());
   for (const auto& uid : {a, b}) {
     REQUIRE(all->contains(uid));
@@ -79,7 +79,7 @@ TEST_CASE("all disks are observed in one pass as each alone, and others' nodes a
   CHECK(all->at(idle).loops.size() == 1);
   CHECK_FALSE(all->at(idle).snapshot.has_value());
   const Layout elsewhere{"/nonexistent/state", "/nonexistent/run"};
-  CHECK(observe_root_disks(elsewhere, {})->empty());
+  CHECK(all_root_disks(elsewhere, {})->empty());
 }
 
 TEST_CASE("a full snapshot overflows and loses nothing; grown under a living VMM it takes writes again") {
@@ -210,7 +210,7 @@ TEST_CASE("what is half there is repaired: no table, another table, suspended, n
   if (testing::is_installed("dmsetup")) {
     REQUIRE(testing::run_program({"dmsetup", "rename", "--noudevsync", name, name + "-moved"}).status == 0);
     CHECK(check_inactive(uid, f.layout).error().code == ErrorCode::Busy);
-    CHECK(observe_root_disks(f.layout, {uid})->at(uid).snapshot->ours);
+    CHECK(all_root_disks(f.layout, {uid})->at(uid).snapshot->ours);
     CHECK(done(f.activate(uid), Applied::Changed));
     CHECK(f.view(uid).name == name);
     CHECK(read_at(open_disk(uid).get(), 0) == 'x');
@@ -336,7 +336,7 @@ TEST_CASE("where there is no device-mapper there are no nodes, and a start says 
   CHECK(done(apply(DeactivateRootDisk{uid}), Applied::Unchanged));
   CHECK(check_inactive(uid, f.layout).has_value());
   CHECK(observe_root_disk(f.layout, uid) == RootDiskView{});
-  CHECK(observe_root_disks(f.layout, {uid})->empty());
+  CHECK(all_root_disks(f.layout, {uid})->empty());
 }
 
 TEST_CASE("the fill of a snapshot is a percentage, or what went wrong") {

@@ -202,10 +202,6 @@ Result<RootDiskView> observe_root_disk(const Layout& layout, const std::string& 
   return out;
 }
 
-Result<std::map<std::string, RootDiskView>> observe_root_disks(const Layout& layout, const std::set<std::string>& vm_uids) {
-  return observe_root_disks(layout, vm_uids, vm_uids);
-}
-
 Result<std::map<std::string, RootDiskView>> observe_root_disks(const Layout& layout, const std::set<std::string>& vm_uids,
                                                                const std::set<std::string>& with_files) {
   std::map<std::string, RootDiskView> out;

@@ -25,9 +25,7 @@ struct RootDiskView {
 Result<RootDiskView> observe_root_disk(const Layout& layout, const std::string& vm_uid);
 
 // These VMs, and every other whose node stands over a file below this layout, in one pass over all nodes and loops. A VM of
-// which nothing is found is left out.
-Result<std::map<std::string, RootDiskView>> observe_root_disks(const Layout& layout, const std::set<std::string>& vm_uids);
-// The same for who knows which of them have root.base or root.cow.
+// which nothing is found is left out. with_files: those of them that may have root.base or root.cow.
 Result<std::map<std::string, RootDiskView>> observe_root_disks(const Layout& layout, const std::set<std::string>& vm_uids,
                                                                const std::set<std::string>& with_files);
 

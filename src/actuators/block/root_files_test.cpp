@@ -214,7 +214,7 @@ TEST_CASE("child: asks a device-mapper that does not answer" * doctest::skip()) 
   const auto alone = observe_root_disk(layout, kUid);
   REQUIRE(alone.has_value());
   CHECK(alone->unseen.find("dm.control") != std::string::npos);
-  const auto all = observe_root_disks(layout, {kUid, kOther});
+  const auto all = observe_root_disks(layout, {kUid, kOther}, {kUid, kOther});
   REQUIRE(all.has_value());
   CHECK(all->at(kUid).unseen == alone->unseen);
   CHECK_FALSE(check_inactive(kUid, layout).has_value());
@@ -243,7 +243,7 @@ TEST_CASE("child: cannot open any loop" * doctest::skip()) {
   const auto alone = observe_root_disk(layout, kUid);
   REQUIRE(alone.has_value());
   CHECK(alone->unseen.find("loop.open") != std::string::npos);
-  const auto all = observe_root_disks(layout, {kUid, kOther});
+  const auto all = observe_root_disks(layout, {kUid, kOther}, {kUid, kOther});
   REQUIRE(all.has_value());
   CHECK(all->at(kUid).unseen == alone->unseen);
   CHECK_FALSE(all->contains(kOther));
