@@ -262,8 +262,11 @@ Result<void> load(const std::string& name, const Target& target) {
   if (::dm_task_add_target(task.get(), target.start, target.length, target.type.c_str(), target.params.c_str()) == 0) {
     return fail(internal(fmt::format("libdevmapper: {}", said())));
   }
-  return task.run(
+  auto loaded = task.run(
       fmt::format("loading the table \"{} {} {} {}\" into {}", target.start, target.length, target.type, target.params, name));
+  // A snapshot's tables and threads want memory in one piece: with many made at once the kernel has none for a moment.
+  if (!loaded && loaded.error().sys_errno == ENOMEM) loaded.error().code = ErrorCode::Busy;
+  return loaded;
 }
 
 Result<void> clear(const std::string& name) { return run(DM_DEVICE_CLEAR, name, "clearing the waiting table of"); }

@@ -5,6 +5,8 @@
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
+#include <mutex>
+#include <string>
 #include <thread>
 
 #include "actuators/block/root_disk_fixture_test.hpp"
@@ -146,7 +148,7 @@ TEST_CASE("a whole stack is up and down in milliseconds, and watching many costs
   for (const auto& uid : uids) CHECK(done(f.activate(uid), Applied::Unchanged));
   const auto again = since(begin) / kCount;
   begin = Clock::now();
-  const auto all = observe_root_disks(f.layout, {uids.begin(), uids.end()});
+  const auto all = all_root_disks(f.layout, {uids.begin(), uids.end()});
   const auto seen = since(begin);
   REQUIRE(all.has_value());
   CHECK(all->size() == kCount);
@@ -200,6 +202,8 @@ TEST_CASE("many at once, over one base and over each their own, get what they as
   std::vector<std::string> uids;
   for (unsigned i = 0; i < 16; ++i) uids.push_back(f.make(i, mib(8)));
   std::atomic<int> good = 0;
+  std::mutex mutex;
+  std::string refusals;
   const auto begin = std::chrono::steady_clock::now();
   {
     std::vector<std::jthread> threads;
@@ -211,6 +215,9 @@ TEST_CASE("many at once, over one base and over each their own, get what they as
             while (!up && up.error().code == ErrorCode::Busy) up = f.activate(uids[i]);
             auto down = apply(DeactivateRootDisk{uids[i]});
             good += up && down ? 1 : 0;
+            const std::lock_guard lock(mutex);
+            if (!up) refusals += fmt::format("up: {} ({})\n", up.error().message, up.error().sys_errno);
+            if (!down) refusals += fmt::format("down: {} ({})\n", down.error().message, down.error().sys_errno);
           }
         }
       });
@@ -218,7 +225,7 @@ TEST_CASE("many at once, over one base and over each their own, get what they as
   }
   const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - begin;
   MESSAGE("four threads: ", took.count() / 48, " ms for each up and down");
-  CHECK(good == 48);
+  CHECK_MESSAGE(good == 48, refusals);
 }
 
 }  // namespace banger::actuators::block
