@@ -9,12 +9,12 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <mutex>
 #include <utility>
 
 #include "actuators/block/ext4.hpp"
 #include "actuators/block/loop.hpp"
 #include "actuators/block/root_files.hpp"
+#include "actuators/block/root_loops.hpp"
 #include "actuators/block/snapshot.hpp"
 #include "base/failpoint.hpp"
 #include "base/rollback.hpp"
@@ -107,59 +107,6 @@ Result<Applied> wake(const dm::Node& node) {
   return changed || made ? Applied::Changed : Applied::Unchanged;
 }
 
-bool whole_file(const LoopStatus& loop) { return loop.offset.value == 0 && loop.limit.value == 0; }
-
-struct Loops {
-  LoopDevice base;
-  LoopDevice cow;
-};
-
-// Opened again, a loop may be another one meanwhile.
-Result<std::optional<LoopDevice>> reopened(const LoopStatus& seen) {
-  BGR_TRY(auto loop, LoopDevice::open(seen.index));
-  if (!loop || loop->status().file != seen.file || loop->status().label != seen.label) return std::nullopt;
-  return loop;
-}
-
-Result<LoopDevice> base_loop(const std::vector<LoopStatus>& all, const Wanted& wanted) {
-  for (const auto& loop : all) {
-    if (loop.file != wanted.base || !loop.read_only || !loop.autoclear || !whole_file(loop)) continue;
-    BGR_TRY(auto shared, reopened(loop));
-    if (!shared) continue;
-    if (shared->status().size < wanted.size) BGR_CHECK(shared->follow_file_size());
-    return *std::move(shared);
-  }
-  return attach_loop({.file = wanted.base_path, .access = LoopAccess::ReadOnly, .label = ""});
-}
-
-Result<LoopDevice> cow_loop(const std::vector<LoopStatus>& all, const Wanted& wanted) {
-  const auto label = cow_loop_label(wanted.uid);
-  for (const auto& loop : all) {
-    if (loop.file != wanted.cow) continue;
-    if (loop.label != label || loop.read_only || !loop.autoclear || !whole_file(loop)) {
-      return fail(name_conflict(fmt::format("/dev/loop{} stands over {} and is somebody else's; it is not touched", loop.index,
-                                            wanted.cow_path.native())));
-    }
-    BGR_TRY(auto ours, reopened(loop));
-    if (!ours) continue;
-    BGR_CHECK(ours->follow_file_size());
-    return *std::move(ours);
-  }
-  return attach_loop({.file = wanted.cow_path, .access = LoopAccess::ReadWrite, .label = label});
-}
-
-// One at a time: two VMs of one base that start together are to find one loop.
-Result<Loops> loops_for(const Wanted& wanted) {
-  static std::mutex mutex;
-  const std::lock_guard lock(mutex);
-  BGR_TRY(const auto all, list_loops());
-  if (auto stop = failpoint("root-disk.base-loop")) return fail(*std::move(stop));
-  BGR_TRY(auto base, base_loop(all, wanted));
-  if (auto stop = failpoint("root-disk.cow-loop")) return fail(*std::move(stop));
-  BGR_TRY(auto cow, cow_loop(all, wanted));
-  return Loops{std::move(base), std::move(cow)};
-}
-
 SnapshotTable::Device device_of(const LoopDevice& loop) {
   return {.major = ::major(loop.number()), .minor = ::minor(loop.number())};
 }
@@ -172,7 +119,8 @@ dm::Target target_over(const SnapshotTable::Device& base, const SnapshotTable::D
 Result<void> build(const Wanted& wanted) {
   BGR_CHECK(extend_base(wanted.base_path, wanted.size));
   note_disk_size(wanted.cow_path, wanted.size);
-  BGR_TRY(const auto loops, loops_for(wanted));
+  BGR_TRY(const auto loops,
+          root_loops({.vm_uid = wanted.uid, .base = wanted.base_path, .cow = wanted.cow_path, .size = wanted.size}));
   if (auto stop = failpoint("root-disk.create")) return fail(*std::move(stop));
   BGR_TRY(const auto number, dm::create(wanted.name, dm_uuid(wanted.uid)));
   Rollback undo;
