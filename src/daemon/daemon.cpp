@@ -85,6 +85,7 @@ Result<controller::OpenedState> open_store(const Options& options, actuators::Ho
 intake::Options manifest_options(const Options& options, controller::AdoptMode& adopt_mode) {
   intake::Options out{.directory = options.manifests};
   out.writers = kManifestWriters;
+  out.record = options.state_dir + "/manifests.read";
   out.removals_held = [&adopt_mode] { return adopt_mode.active(); };
   out.read_whole = [&adopt_mode] { (void)adopt_mode.leave("every manifest was read"); };
   return out;

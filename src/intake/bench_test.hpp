@@ -5,6 +5,7 @@
 #include <doctest/doctest.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -70,6 +71,15 @@ inline api::ObjectKey vm_key(const std::string& name) {
   return {.kind = api::Kind::VirtualMachine, .ns = "default", .name = name};
 }
 
+// euid of this thread alone: the C library's call would change every thread's.
+class AsNobody {
+ public:
+  AsNobody() { REQUIRE(::syscall(SYS_setresuid, -1, 65534, -1) == 0); }
+  AsNobody(const AsNobody&) = delete;
+  AsNobody& operator=(const AsNobody&) = delete;
+  ~AsNobody() { CHECK(::syscall(SYS_setresuid, -1, 0, -1) == 0); }
+};
+
 // Files look old to it (its clock is ahead of theirs) unless a test says otherwise; a pass() is two scans with the time between
 // them in which removals settle.
 struct Bench {
@@ -79,7 +89,12 @@ struct Bench {
   }
 
   // A new daemon on the same store.
-  void restart() { intake = std::make_unique<ManifestDirectory>(Options{.directory = root.native()}, objects, events, clock); }
+  void restart() { intake = std::make_unique<ManifestDirectory>(options(), objects, events, clock); }
+  [[nodiscard]] Options options() const {
+    Options out{.directory = root.native()};
+    out.record = record.native();
+    return out;
+  }
   void scan() {
     const auto scanned = intake->scan();
     REQUIRE_MESSAGE(scanned, (scanned ? "" : scanned.error().message));
@@ -140,6 +155,7 @@ struct Bench {
 
   ScratchDirectory scratch;
   const std::filesystem::path root = scratch.path() / "manifests";
+  const std::filesystem::path record = scratch.path() / "manifests.read";
   std::unique_ptr<store::Store> store = store::make_memory_store();
   ManualClock clock;
   SeededRandom random{3};

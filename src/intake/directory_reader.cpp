@@ -150,6 +150,7 @@ void DirectoryReader::look_at(int directory_fd, const std::string& name, const s
     if (errno == ENOENT) return;  // gone since the directory was read
     contents.entries.push_back(
         {.file = printable(relative), .print = {}, .problem = errno_error("cannot be read", errno).message});
+    contents.unreadable.push_back(printable(relative));  // it may be a directory
     return;
   }
   const bool directory = S_ISDIR(facts.st_mode);

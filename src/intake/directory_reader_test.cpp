@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/un.h>
 
@@ -117,15 +116,6 @@ TEST_CASE("directories nested too deep are named, not entered") {
   CHECK(scene.problem(relative) == "is nested more than 8 directories deep");
   CHECK(scene.list().unreadable == std::vector{relative.substr(0, relative.size() - 1)});
 }
-
-// euid of this thread alone: the C library's call would change every thread's.
-class AsNobody {
- public:
-  AsNobody() { REQUIRE(::syscall(SYS_setresuid, -1, 65534, -1) == 0); }
-  AsNobody(const AsNobody&) = delete;
-  AsNobody& operator=(const AsNobody&) = delete;
-  ~AsNobody() { CHECK(::syscall(SYS_setresuid, -1, 0, -1) == 0); }
-};
 
 TEST_CASE("files and directories without permission are named, the others are read") {
   Scene scene;

@@ -31,7 +31,9 @@ ManifestDirectory::ManifestDirectory(const Options& options, store::Objects& obj
       events_(events),
       clock_(clock),
       table_(options.settle, clock),
-      poke_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
+      poke_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  remember_last_read();
+}
 
 ManifestDirectory::~ManifestDirectory() = default;
 
@@ -45,8 +47,12 @@ Result<void> ManifestDirectory::scan() {
     BGR_CHECK(write(pass));
   }
   BGR_CHECK(prune(pass));
+  const bool held = options_.removals_held && options_.removals_held();
+  if (held && was_read_without_error(pass)) pass.lacks = lacking(pass);
+  if (!pass.lacks.empty()) look_again_in(kPersonIsWaiting);  // nothing tells us of a mount
   BGR_CHECK(publish(pass));
-  if (options_.removals_held && options_.removals_held() && was_read_whole(pass)) options_.read_whole();
+  if (held && was_read_without_error(pass) && pass.lacks.empty()) options_.read_whole();
+  if (!held) keep_what_was_read(pass);
   return {};
 }
 
@@ -185,9 +191,12 @@ Result<void> ManifestDirectory::publish(Pass& pass) {
   }
   if (!pass.readable()) rows = pass.old_status().files;
   const auto now = std::chrono::floor<std::chrono::seconds>(clock_.wall());
-  const auto next = status_of(
-      pass.old_status(),
-      {.rows = rows, .prune = pass.prune, .trouble = pass.trouble, .generation = pass.source.meta.generation, .now = now});
+  const auto next = status_of(pass.old_status(), {.rows = rows,
+                                                  .prune = pass.prune,
+                                                  .trouble = pass.trouble,
+                                                  .lacks = pass.lacks,
+                                                  .generation = pass.source.meta.generation,
+                                                  .now = now});
   if (next == pass.old_status()) return {};
   announce(pass, next);
   auto written = objects_.edit_status(key, [&](api::Object& object) -> Result<void> {
@@ -206,14 +215,6 @@ bool ManifestDirectory::may_accept_identity(const Pass& pass) const {
   return std::ranges::all_of(owned_by(pass.live, options_.name), [&](const auto* object) {
     return pass.claims.contains(api::key_of(*object)) || table_.find(owner_of(*object)->file) != nullptr;
   });
-}
-
-// A directory that declares nothing, where objects came from it or things on the host are still without their object, says
-// nothing: what it is to hold may not be mounted.
-bool ManifestDirectory::was_read_whole(const Pass& pass) const {
-  if (!pass.readable() || table_.anything_settles()) return false;
-  if (pass.claims.empty() && !(owned_by(pass.live, options_.name).empty() && objects_.claims().empty())) return false;
-  return std::ranges::all_of(pass.rows, [](const auto& entry) { return entry.second.state == "Applied"; });
 }
 
 // One event for each file whose row became bad or says something else than before, and one when removals begin to wait.

@@ -19,6 +19,7 @@
 #include "base/unique_fd.hpp"
 #include "intake/change_watch.hpp"
 #include "intake/file_table.hpp"
+#include "intake/read_record.hpp"
 #include "store/objects.hpp"
 
 namespace banger::intake {
@@ -35,10 +36,13 @@ struct Options {
   // programs replace files by removing and making them, and `rm -r` is not a row of single wishes.
   std::chrono::milliseconds removal_settle{500};
   // Adopt mode (both or none are set). While removals_held() says true, none is decided here, a person's confirmation apart.
-  // read_whole() is called after a scan that found every file in its final state and applied; not while the files declare nothing
-  // beside objects that came from them or uids that are claimed (Objects::claim).
+  // read_whole() is called after a scan that found the directory whole: all of it was read without an error, every file is in its
+  // final state and applied, and it is as full as it is known to have been. That is, it declares something where objects came
+  // from it or uids are claimed (Objects::claim); every directory from which objects came or which held a manifest when it was
+  // last read whole holds one; and where it is another one than then, it declares all that came from it or is claimed.
   std::function<bool()> removals_held;
   std::function<void()> read_whole;
+  std::string record;  // the file where it is kept what was there when the directory was last read whole; empty: nowhere
 };
 
 // Level-triggered: a scan looks at everything and needs no memory of earlier ones but what the store holds (who owns an object,
@@ -76,7 +80,11 @@ class ManifestDirectory {
   Result<void> write(Pass& pass);
   void note_written(Pass& pass, const PlannedWrite& write, const store::WriteResult<api::Object>& written);
   Result<void> prune(Pass& pass);
-  bool was_read_whole(const Pass& pass) const;
+  void remember_last_read();
+  std::set<std::string> holding() const;
+  bool was_read_without_error(const Pass& pass) const;
+  std::string lacking(const Pass& pass) const;
+  void keep_what_was_read(const Pass& pass);
   bool must_stay(const Pass& pass, const std::string& file) const;
   bool settled(const Pass& pass, const std::set<api::ObjectKey>& fresh);
   Result<void> remove(Pass& pass, const std::set<api::ObjectKey>& keys);
@@ -98,6 +106,8 @@ class ManifestDirectory {
   UniqueFd poke_;                                       // eventfd
   std::map<api::ObjectKey, SteadyTime> missing_since_;  // undeclared, not waiting for a person
   std::optional<std::chrono::milliseconds> look_again_;
+  std::optional<ReadRecord> last_read_;  // of this very path
+  std::string record_trouble_;           // what was logged of it
 };
 
 }  // namespace banger::intake

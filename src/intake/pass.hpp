@@ -40,6 +40,7 @@ struct ManifestDirectory::Pass {
   std::vector<PlannedWrite> writes;
   std::map<std::string, api::SourceFileStatus> rows;  // by file
   PruneDecision prune;
+  std::string lacks;             // adopt mode: why what was read without an error may not be all
   bool removals_settle = false;  // some removals are not old enough to be decided
 
   [[nodiscard]] bool readable() const { return directory == DirectoryState::Same || directory == DirectoryState::Replaced; }
@@ -56,6 +57,7 @@ struct StatusInput {
   std::vector<api::SourceFileStatus> rows;  // ordered by file
   PruneDecision prune;
   std::string trouble;  // why the directory could not be read; empty: it could
+  std::string lacks;    // why it may not be whole, which keeps adopt mode on
   std::uint64_t generation = 0;
   WallTime now;
 };

@@ -24,6 +24,9 @@ api::Condition ready(const StatusInput& input) {
   } else if (bad > 0) {
     condition.reason = "FilesNotApplied";
     condition.message = fmt::format("{} of {} files not applied, see their rows", bad, input.rows.size());
+  } else if (!input.lacks.empty()) {
+    condition.reason = "NotWhole";
+    condition.message = input.lacks + "; adopt mode goes on until that changes, or until bangerctl gc --confirm";
   } else {
     condition.status = api::ConditionStatus::True;
     condition.reason = "Applied";
