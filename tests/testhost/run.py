@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import collections
+import math
 import os
 import pathlib
 import re
@@ -19,7 +20,7 @@ sys.path[:0] = [str(HERE.parent / "e2e"), str(HERE)]
 import run as e2e  # noqa: E402
 from lib import harness  # noqa: E402
 from initrd import Missing  # noqa: E402
-from testhost import TIMED_OUT, TOP, Done, Failed, TestHost  # noqa: E402
+from testhost import TIMED_OUT, TOP, Done, Failed, Silent, TestHost  # noqa: E402
 
 BUILD = pathlib.Path(os.environ.get("BANGER_BUILD", TOP / "build"))
 # Without the real guests of the VMM's tests: their TCG inside this TCG takes minutes; the end-to-end tests boot theirs by KVM.
@@ -29,6 +30,8 @@ ENDED = re.compile(r"(ok|FAILED|skipped:) +(.+?)(?: \(\d|: )")
 SUMMARY = re.compile(r"(\d+) passed, (\d+) failed, (\d+) skipped")
 DOCTEST = re.compile(r"test cases:\s*\d+ \|\s*(\d+) passed \|\s*(\d+) failed")
 OVERHEAD = 20.0  # seconds, on a machine that does nothing else
+KERNELS = 3  # what so many of them die of has failed
+SILENCE = 400.0  # seconds without a word from a test or unit program; the longest takes 150 where nothing else runs
 
 
 class Tally:
@@ -63,66 +66,90 @@ printf 'to stderr\n' >&2; printf 'no newline at the end'; exit 7
 
 
 def its_own_tests(tally: Tally) -> None:
-    """Three hosts: one is looked at while, beside it, another hangs; one dies."""
+    """Four hosts: one is looked at while, beside it, another hangs; one says nothing; one dies."""
     done: dict[str, Done | str] = {}
 
-    def run(name: str, command: str, timeout: float) -> None:
+    def run(name: str, command: str, timeout: float, silence: float = math.inf) -> None:
         try:
-            done[name] = TestHost(memory=512).run(["sh", "-c", command], timeout=timeout)
+            done[name] = TestHost(memory=512).run(["sh", "-c", command], timeout=timeout, silence=silence)
         except Failed as why:
-            done[name] = str(why)
+            done[name] = f"{type(why).__name__}: {why}"
 
     before = {p for p in pathlib.Path("/var/tmp").glob("testhost-*")}
-    pair = [threading.Thread(target=run, args=a) for a in (("look", LOOK, 120.0), ("hang", "echo begun; exec sleep 1000", 12.0))]
-    for thread in pair:
-        thread.start()
-    for thread in pair:
-        thread.join()
-    run("panic", "echo begun; echo c >/proc/sysrq-trigger; sleep 100", 60.0)
-    look, hang, panic = done["look"], done["hang"], done["panic"]
+    for pair in ((("look", LOOK, 120.0), ("hang", "echo begun; exec sleep 1000", 12.0)),
+                 (("silence", "echo begun; exec sleep 1000", 60.0, 3.0), ("panic", "echo begun; echo c >/proc/sysrq-trigger; sleep 100", 60.0))):
+        threads = [threading.Thread(target=run, args=arguments) for arguments in pair]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    look, hang, silence, panic = (done[name] for name in ("look", "hang", "silence", "panic"))
     if isinstance(look, Done):
         report("a host beside another", look)
     tally.check("a test host is a host with device-mapper, KVM and disks of its own, and tells output and exit code",
                 isinstance(look, Done) and look.code == 7 and look.lines == ["to stderr", "no newline at the end"], str(look))
     tally.check("a command that hangs ends at its limit and is shown", isinstance(hang, Done) and hang.code == TIMED_OUT and hang.lines[0] == "begun"
                 and any("sleep 1000" in line for line in hang.lines[1:]) and hang.command < 20, str(hang))
+    tally.check("a host that says nothing is given up before its limit", isinstance(silence, str) and silence.startswith("Silent: "), str(silence))
     tally.check("a host that dies is told with the end of its console", isinstance(panic, str) and "Kernel panic" in panic, str(panic))
     left = {p for p in pathlib.Path("/var/tmp").glob("testhost-*")} - before
     tally.check("nothing of them is left", not left, str(left))
 
 
+def of_the_emulation(why: Failed) -> bool:
+    """An emulated kernel with KVM guests in it dies or stands still once in a while; what was to run there is tried in a new one."""
+    return isinstance(why, Silent) or "Kernel panic" in str(why)
+
+
 def unit_programs(tally: Tally) -> None:
-    script = "\n".join(f"echo '# {p}'; {BUILD / p}; echo \"# ended with $?\"" for p in UNIT)
-    done = TestHost().run(["sh", "-c", script], timeout=400)
-    report("unit programs", done)
+    waiting, deaths = list(UNIT), collections.Counter[str]()
     part: list[str] = []
-    for line in done.lines + ["# "]:
+
+    def show(line: str) -> None:
         if line.startswith("# src"):
-            part = [line[2:]]
+            part[:] = [line[2:]]
         elif line.startswith("# ended"):
-            summary = [DOCTEST.search(x) for x in part if DOCTEST.search(x)]
-            skips = [m.group(1) for x in part if (m := re.search(r"skipped: (.+)", x))]
-            passed, failed = (int(summary[-1].group(n)) for n in (1, 2)) if summary else (0, 1)
-            if line != "# ended with 0":
-                failed = max(failed, 1)
-                print("\n".join(part), flush=True)
-            print(f"{'ok     ' if not failed else 'FAILED '} {part[0]} ({passed} passed, {failed} failed)", flush=True)
-            for reason in skips:
-                print(f"skipped: {pathlib.Path(part[0]).name}: {reason}", flush=True)
-            tally.add(passed - min(len(skips), passed), failed, len(skips))
-            part = []
+            count_program(tally, part, int(line.rpartition(" ")[2]))
+            waiting.pop(0)
+            part.clear()
         elif part:
             part.append(line)
-    if part:
+
+    while waiting:
+        script = "\n".join(f"echo '# {p}'; {BUILD / p}; echo \"# ended with $?\"" for p in waiting)
+        try:
+            report("unit programs", TestHost().run(["sh", "-c", script], timeout=900, on_line=show, silence=SILENCE))
+        except Failed as why:
+            print("\n".join(part), flush=True)
+            deaths[waiting[0]] += 1
+            if not of_the_emulation(why) or deaths[waiting[0]] == KERNELS:
+                raise
+            print(f"        the test host's kernel died in {waiting[0]}, which goes on in a new one\n{why}", flush=True)
+            continue
+        if waiting:
+            print("\n".join(part), flush=True)
+            tally.check("the unit programs end", False, f"cut off at {waiting[0]}")
+        return
+
+
+def count_program(tally: Tally, part: list[str], code: int) -> None:
+    """part: a program's name, then what it printed."""
+    summary = [m for x in part if (m := DOCTEST.search(x))]
+    skips = [m.group(1) for x in part if (m := re.search(r"skipped: (.+)", x))]
+    passed, failed = (int(summary[-1].group(n)) for n in (1, 2)) if summary else (0, 1)
+    if code != 0:
+        failed = max(failed, 1)
         print("\n".join(part), flush=True)
-        tally.check("the unit programs end", False, f"cut off at {part[0]} (exit {done.code})")
+    print(f"{'ok     ' if not failed else 'FAILED '} {part[0]} ({passed} passed, {failed} failed)", flush=True)
+    for reason in skips:
+        print(f"skipped: {pathlib.Path(part[0]).name}: {reason}", flush=True)
+    tally.add(passed - min(len(skips), passed), failed, len(skips))
 
 
 def end_to_end(tally: Tally, which: list[str], timeout: float) -> None:
-    """All in one host. When its kernel dies, as an emulated one does once in a while with KVM guests in it, what is left goes on in a new
-    one; a test that three kernels die of has failed."""
+    """All in one host; what its kernel's death leaves over goes on in a new one. timeout: seconds for all of it."""
     waiting = {t.__name__.removeprefix("test_").replace("_", " "): t.__name__ for t in harness.chosen(e2e.TESTS, which)}
-    deaths, before = collections.Counter[str](), 0.0
+    deaths, before, end = collections.Counter[str](), 0.0, time.monotonic() + timeout
 
     def show(line: str) -> None:
         nonlocal before
@@ -138,13 +165,14 @@ def end_to_end(tally: Tally, which: list[str], timeout: float) -> None:
     while waiting:
         host, before = TestHost(memory=3072), 0.0
         try:
-            done = host.run(["python3", str(TOP / "tests/e2e/run.py"), *waiting.values()], timeout=timeout, cwd=TOP, on_line=show)
+            done = host.run(["python3", str(TOP / "tests/e2e/run.py"), *waiting.values()], timeout=max(end - time.monotonic(), 1), cwd=TOP, on_line=show,
+                            silence=SILENCE)
         except Failed as why:
             under_way = next(iter(waiting), "")
             deaths[under_way] += 1
-            if "Kernel panic" not in str(why) or deaths[under_way] == 3:
+            if not of_the_emulation(why) or deaths[under_way] == KERNELS:
                 raise
-            print(f"        the test host's kernel died during \"{under_way}\"; {len(waiting)} tests go on in a new one\n{host.last_console()}", flush=True)
+            print(f"        the test host's kernel {'stood still' if isinstance(why, Silent) else 'died'} during \"{under_way}\"; {len(waiting)} tests go on in a new one\n{host.last_console()}", flush=True)
             continue
         report("end to end", done)
         if waiting:
@@ -161,7 +189,7 @@ def main() -> int:
         if "--full" in sys.argv[1:]:
             end_to_end(tally, [], timeout=5400)
         else:
-            end_to_end(tally, ["--testhost"], timeout=2400)
+            end_to_end(tally, ["--testhost"], timeout=1800)
     except (Failed, Missing) as why:
         tally.check("the test host works", False, str(why))
     print(f"        all in {time.monotonic() - started:.0f} s", flush=True)

@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import ctypes
 import dataclasses
+import math
 import os
 import pathlib
 import re
@@ -39,6 +40,8 @@ CPU = "EPYC,+svm,+npt," + ",".join(f"-{f}" for f in (
 TIMED_OUT, BROKEN = 124, 125
 BOOTS = 2  # a kernel may fail to calibrate its clocks where the emulation gets no CPU
 BOOT_LIMIT = 600.0  # in all, seconds; 8 where nothing else runs, minutes where ten others build and boot
+LOOK_LIMIT = 15.0  # what it hangs on is shown within so many seconds, or not at all
+BEAT = 1.0  # seconds; see host-init
 KEPT_ENVIRONMENT = re.compile(r"BANGER_\w+|TERM|ASAN_OPTIONS|UBSAN_OPTIONS|TSAN_OPTIONS")
 
 
@@ -48,6 +51,10 @@ class Failed(Exception):
 
 class NoBoot(Failed):
     """It was gone before the command began."""
+
+
+class Silent(Failed):
+    """Its command printed nothing for longer than it was allowed to."""
 
 
 @dataclasses.dataclass
@@ -111,17 +118,18 @@ class TestHost:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def run(self, command: list[str], timeout: float = 600, cwd: pathlib.Path | None = None, environment: dict[str, str] | None = None,
-            on_line: Callable[[str], None] | None = None) -> Done:
-        """Boots, runs the command as root, hands each line of its output (stdout and stderr as one) to on_line, and is gone."""
+            on_line: Callable[[str], None] | None = None, silence: float = math.inf) -> Done:
+        """Boots, runs the command as root, hands each line of its output (stdout and stderr as one) to on_line, and is gone. Raises Silent
+        when the command prints nothing for `silence` seconds."""
         kept = {k: v for k, v in os.environ.items() if KEPT_ENVIRONMENT.fullmatch(k)}
         variables = {**kept, "PYTHONDONTWRITEBYTECODE": "1", "BANGER_TESTHOST": "1", **(environment or {})}
         lines = [f"cd {shlex.quote(str(cwd or pathlib.Path.cwd()))} || exit 126", *(f"export {k}={shlex.quote(v)}" for k, v in variables.items()),
                  f"exec {shlex.join(command)}"]
         started = time.monotonic()
         for attempt in range(BOOTS):
-            with self.machine("\n".join(lines) + "\n", max(timeout * 0.95 - 5, 1)) as (process, output, result, console):
+            with self.machine("\n".join(lines) + "\n") as (process, output, result, console):
                 try:
-                    return self.follow(process, {"output": output, "result": result, "console": console}, started, timeout, on_line)
+                    return self.follow(process, {"output": output, "result": result, "console": console}, started, timeout, on_line, silence)
                 except NoBoot as why:
                     if attempt + 1 == BOOTS:
                         raise
@@ -130,12 +138,12 @@ class TestHost:
 
     def shell(self) -> int:
         """A person at the serial console."""
-        with self.machine("", 0, shell=True) as (process, *_):
+        with self.machine("", shell=True) as (process, *_):
             return process.wait()
 
     @contextlib.contextmanager
-    def machine(self, command: str, limit: float, shell: bool = False) -> Iterator[tuple[subprocess.Popen[bytes], socket.socket, socket.socket, socket.socket]]:
-        settings = f"project={shlex.quote(str(TOP))}\nlimit={limit:.0f}\nshell={int(shell)}\nTERM={shlex.quote(os.environ.get('TERM', 'linux'))}\n"
+    def machine(self, command: str, shell: bool = False) -> Iterator[tuple[subprocess.Popen[bytes], socket.socket, socket.socket, socket.socket]]:
+        settings = f"project={shlex.quote(str(TOP))}\nshell={int(shell)}\nTERM={shlex.quote(os.environ.get('TERM', 'linux'))}\n"
         handed = {"host-init": (HERE / "host-init").read_bytes(), "command": command.encode(), "settings": settings.encode()}
         with contextlib.ExitStack() as stack:
             ours, theirs = zip(*(socket.socketpair() for _ in range(3)))
@@ -187,34 +195,48 @@ class TestHost:
         return [*command, "-serial", "chardev:console", *self.qemu_options]
 
     def follow(self, process: subprocess.Popen[bytes], ends: dict[str, socket.socket], started: float, timeout: float,
-               on_line: Callable[[str], None] | None) -> Done:
-        """Reads the machine's three ends until the exit code has come, the time is up or the machine is gone."""
+               on_line: Callable[[str], None] | None, silence: float) -> Done:
+        """Reads the machine's three ends until the exit code has come, the time is up (then it is asked what it hangs on) or the machine is
+        gone."""
         names = {end: name for name, end in ends.items()}
         unread = {"output": b"", "result": b"", "console": b""}
         lines: list[str] = []
-        begun = ended = 0.0
+        begun = ended = heard = beat = 0.0
         code: int | None = None
+        given_up = 0.0  # when it was asked what it hangs on
+        looked = silent = False
 
         def take(name: str, data: bytes) -> None:
-            nonlocal begun, ended, code
+            nonlocal begun, ended, heard, code, looked
             *whole, unread[name] = (unread[name] + data).split(b"\n")
             for raw in whole:
                 if name == "console":
                     self.console = [*self.console[-399:], raw.rstrip(b"\r")]
                 elif name == "output":
+                    heard = time.monotonic()
                     lines.append(raw.decode(errors="replace"))
                     if on_line:
                         on_line(lines[-1])
                 elif raw == b"started":
-                    begun = time.monotonic()
+                    begun = heard = time.monotonic()
+                elif raw == b"looked":
+                    looked = True
                 elif raw.startswith(b"exit "):
                     ended, code = time.monotonic(), int(raw[5:])
 
-        while names and code is None:
-            left = (begun + timeout if begun else started + BOOT_LIMIT) - time.monotonic()
+        while names and code is None and not looked:
+            limit = given_up + LOOK_LIMIT if given_up else min(begun + timeout, heard + silence) if begun else started + BOOT_LIMIT
+            left = limit - time.monotonic()
+            if left <= 0 and begun and not given_up:
+                given_up, silent = time.monotonic(), heard + silence < begun + timeout
+                self.tell(ends["result"], b"look\n")
+                continue
             if left <= 0:
                 break
-            for end in select.select(list(names), [], [], left)[0]:
+            if begun and time.monotonic() >= beat:
+                beat = time.monotonic() + BEAT
+                self.tell(ends["result"], b"beat\n")
+            for end in select.select(list(names), [], [], min(left, BEAT))[0]:
                 data = end.recv(65536)
                 if data:
                     take(names[end], data)
@@ -231,10 +253,18 @@ class TestHost:
             raise Failed(f"the test host ended before its command did (QEMU: {process.wait()})\n{self.last_console()}")
         if code is None and not begun:
             raise Failed(f"the test host was not up within {BOOT_LIMIT:.0f} s\n{self.last_console()}")
+        if code is None and silent:
+            raise Silent(f"the test host said nothing for {silence:.0f} s\n{self.last_console()}")
         if code is None:
-            ended, code = time.monotonic(), TIMED_OUT
+            ended, code = given_up, TIMED_OUT
         now = time.monotonic()
         return Done(code, lines, (begun or now) - started, ended - (begun or now), now - started, self.processor())
+
+    @staticmethod
+    def tell(end: socket.socket, what: bytes) -> None:
+        """To host-init. A machine that is gone or reads nothing is noticed elsewhere."""
+        with contextlib.suppress(BlockingIOError, ConnectionError):
+            end.send(what, socket.MSG_DONTWAIT)
 
     @staticmethod
     def rest_of(end: socket.socket) -> bytes:
