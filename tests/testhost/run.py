@@ -31,7 +31,7 @@ SUMMARY = re.compile(r"(\d+) passed, (\d+) failed, (\d+) skipped")
 DOCTEST = re.compile(r"test cases:\s*\d+ \|\s*(\d+) passed \|\s*(\d+) failed")
 OVERHEAD = 20.0  # seconds, on a machine that does nothing else
 KERNELS = 3  # what so many of them die of has failed
-SILENCE = 400.0  # seconds without a word from a test or unit program; the longest takes 150 where nothing else runs
+SILENCE = 600.0  # seconds without a word from a test or unit program; the longest takes 150 where nothing else runs
 
 
 class Tally:

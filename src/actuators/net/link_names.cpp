@@ -6,7 +6,6 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -18,12 +17,20 @@ Result<LinkNames> LinkNames::open() {
   return LinkNames(std::move(fd));
 }
 
+// Not SIOCGIFINDEX: for a name that no link has, the kernel runs modprobe in the middle of that call (dev_load in
+// net/core/dev_ioctl.c). Binding a socket to a name looks the name up and does nothing else.
 Result<std::optional<int>> LinkNames::index_of(const std::string& name) const {
-  ifreq request{};
-  std::copy_n(name.begin(), std::min<std::size_t>(name.size(), IFNAMSIZ - 1), request.ifr_name);
-  if (::ioctl(fd_.get(), SIOCGIFINDEX, &request) == 0) return std::optional(request.ifr_ifindex);
-  if (errno == ENODEV) return std::optional<int>{};
-  return fail(errno_error(fmt::format("looking for link {}", name), errno));
+  if (name.empty() || name.size() >= IFNAMSIZ) return std::optional<int>{};  // the kernel would cut it
+  const std::scoped_lock lock(*one_at_a_time_);
+  if (::setsockopt(fd_.get(), SOL_SOCKET, SO_BINDTODEVICE, name.data(), static_cast<socklen_t>(name.size())) != 0) {
+    if (errno == ENODEV) return std::optional<int>{};
+    return fail(errno_error(fmt::format("looking for link {}", name), errno));
+  }
+  int index = 0;
+  socklen_t size = sizeof index;
+  if (::getsockopt(fd_.get(), SOL_SOCKET, SO_BINDTOIFINDEX, &index, &size) != 0)
+    return fail(errno_error(fmt::format("looking for link {}", name), errno));
+  return std::optional(index);
 }
 
 Result<std::optional<std::string>> LinkNames::name_of(int index) const {
