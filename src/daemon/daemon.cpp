@@ -104,9 +104,11 @@ void warn_of_manifests(const std::string& path) {
 
 }  // namespace
 
-Result<void> run(const Options& options) {
+Result<void> run(const Options& given) {
   const auto stop_signals = block_stop_signals();
-  BGR_TRY(const auto grounds, prepare(options));
+  BGR_TRY(const auto grounds, prepare(given));
+  auto options = given;
+  options.state_dir = grounds.state_dir;
   SystemClock clock;
   const auto began = clock.steady();
   SystemRandom random;

@@ -61,7 +61,7 @@ Result<std::string> find_program(const Options& options, const std::string& name
 }
 
 // What lies in it is believed, runs guests and holds a private key: nobody else may put anything there.
-Result<void> check_nobody_elses(const fs::path& directory, const struct stat& info) {
+Result<void> check_nobody_elses(const fs::path& directory, const struct stat& info, std::string_view expected = "0700") {
   if (info.st_uid != ::geteuid() && info.st_uid != 0) {
     return fail(
         invalid(fmt::format("{0} belongs to user {1}: what it holds cannot be trusted; expected a directory of root's "
@@ -70,34 +70,94 @@ Result<void> check_nobody_elses(const fs::path& directory, const struct stat& in
   }
   if ((info.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
     return fail(
-        invalid(fmt::format("{0} may be written by others (mode {1:04o}): what it holds cannot be trusted; expected 0700 "
+        invalid(fmt::format("{0} may be written by others (mode {1:04o}): what it holds cannot be trusted; expected {2} "
                             "(look at what is in it, then: chmod go-w {0})",
-                            directory.native(), info.st_mode & 07777U)));
+                            directory.native(), info.st_mode & 07777U, expected)));
   }
   return {};
 }
 
-// The state directory itself may be a link: somebody chose its place. What is in it is ours to lay out.
-Result<void> check_state(const fs::path& state_dir) {
+bool is_trusted(uid_t owner) { return owner == 0 || owner == ::geteuid(); }
+
+// Who may write a directory puts something else in the place of what is in it; where it is sticky, only of what is their own.
+Result<void> check_parent(const fs::path& parent, const fs::path& directory) {
   struct stat info{};
-  if (::stat(state_dir.c_str(), &info) != 0) return fail(errno_error("looking at " + state_dir.native(), errno));
-  BGR_CHECK(check_nobody_elses(state_dir, info));
-  for (const auto* room : {"db", "vms", "networks", "images", "kernels", "ssh"}) {
-    const auto path = state_dir / room;
-    if (::lstat(path.c_str(), &info) != 0) {
-      if (errno == ENOENT) continue;
-      return fail(errno_error("looking at " + path.native(), errno));
-    }
-    if (S_ISLNK(info.st_mode)) {
-      return fail(
-          invalid(fmt::format("{} is a symbolic link; expected a directory: mount another disk there, or make the whole "
-                              "of --state-dir a link",
-                              path.native())));
-    }
-    if (path.filename() == "db" && !S_ISDIR(info.st_mode)) continue;  // a damaged database: it is set aside
-    if (!S_ISDIR(info.st_mode)) return fail(invalid(fmt::format("{} is not a directory: move it away", path.native())));
-    BGR_CHECK(check_nobody_elses(path, info));
+  if (::stat(parent.c_str(), &info) != 0) {
+    if (errno == ENOENT) return {};  // it is made by us
+    return fail(errno_error("looking at " + parent.native(), errno));
   }
+  if (!is_trusted(info.st_uid)) {
+    return fail(
+        invalid(fmt::format("{0}, above {1}, belongs to user {2}, who could put something else in the place of what is in "
+                            "it; expected a directory of root's (chown root {0}, or choose another place)",
+                            parent.native(), directory.native(), info.st_uid)));
+  }
+  if ((info.st_mode & (S_IWGRP | S_IWOTH)) != 0 && (info.st_mode & S_ISVTX) == 0) {
+    return fail(
+        invalid(fmt::format("{0}, above {1}, may be written by others (mode {2:04o}), who could put something else in the "
+                            "place of what is in it; expected 0755, or a sticky one (chmod go-w {0}, or choose another "
+                            "place)",
+                            parent.native(), directory.native(), info.st_mode & 07777U)));
+  }
+  return {};
+}
+
+Result<void> check_link(const fs::path& path) {
+  struct stat info{};
+  if (::lstat(path.c_str(), &info) != 0 || !S_ISLNK(info.st_mode) || is_trusted(info.st_uid)) return {};
+  return fail(
+      invalid(fmt::format("{0} is a symbolic link of user {1}, who could make it lead elsewhere; expected one of root's "
+                          "(chown -h root {0}, or choose another place)",
+                          path.native(), info.st_uid)));
+}
+
+// As sshd's StrictModes: everything above it, as it is named and as it is reached.
+Result<void> check_above(const fs::path& directory) {
+  for (auto path = directory; path.has_relative_path(); path = path.parent_path()) {
+    BGR_CHECK(check_link(path));
+    BGR_CHECK(check_parent(path.parent_path(), directory));
+  }
+  std::error_code error;
+  const auto reached = fs::weakly_canonical(directory, error);
+  if (error) return fail(errno_error("looking at " + directory.native(), error.value()));
+  for (auto path = reached; path.has_relative_path(); path = path.parent_path()) {
+    BGR_CHECK(check_parent(path.parent_path(), directory));
+  }
+  return {};
+}
+
+// Either directory itself may be a link: somebody chose its place. What is in it is ours to lay out.
+struct Ground {
+  fs::path directory;
+  std::string_view option;
+  unsigned mode;
+  std::vector<std::string_view> rooms;
+};
+
+Result<void> check_room(const Ground& ground, const fs::path& path) {
+  struct stat info{};
+  if (::lstat(path.c_str(), &info) != 0) {
+    if (errno == ENOENT) return {};
+    return fail(errno_error("looking at " + path.native(), errno));
+  }
+  if (S_ISLNK(info.st_mode)) {
+    return fail(
+        invalid(fmt::format("{} is a symbolic link; expected a directory: mount another disk there, or make the whole "
+                            "of {} a link",
+                            path.native(), ground.option)));
+  }
+  if (path.filename() == "db" && !S_ISDIR(info.st_mode)) return {};  // a damaged database: it is set aside
+  if (!S_ISDIR(info.st_mode)) return fail(invalid(fmt::format("{} is not a directory: move it away", path.native())));
+  return check_nobody_elses(path, info, fmt::format("{:04o}", ground.mode));
+}
+
+Result<void> lay(const Ground& ground) {
+  BGR_CHECK(check_above(ground.directory));
+  BGR_CHECK(make_directories(ground.directory, ground.mode));
+  struct stat info{};
+  if (::stat(ground.directory.c_str(), &info) != 0) return fail(errno_error("looking at " + ground.directory.native(), errno));
+  BGR_CHECK(check_nobody_elses(ground.directory, info, fmt::format("{:04o}", ground.mode)));
+  for (const auto room : ground.rooms) BGR_CHECK(check_room(ground, ground.directory / room));
   return {};
 }
 
@@ -137,14 +197,13 @@ Result<Grounds> prepare(const Options& options) {
   Grounds grounds;
   BGR_TRY(grounds.shim_path, find_program(options, "banger-shim"));
   BGR_TRY(grounds.init_path, find_program(options, "banger-init"));
-  if (auto made = make_directories(options.state_dir, 0700); !made) {
-    return fail(with_context(made.error(), "the state directory is not usable"));
-  }
-  if (auto checked = check_state(options.state_dir); !checked) {
-    return fail(with_context(checked.error(), "the state directory is not usable"));
-  }
-  if (auto made = make_directories(options.run_dir, 0755); !made)
-    return fail(with_context(made.error(), "the run directory is not usable"));
+  const Ground state{options.state_dir, "--state-dir", 0700, {"db", "vms", "networks", "images", "kernels", "ssh"}};
+  if (const auto laid = lay(state); !laid) return fail(with_context(laid.error(), "the state directory is not usable"));
+  const Ground run{options.run_dir, "--run-dir", 0755, {"vm"}};
+  if (const auto laid = lay(run); !laid) return fail(with_context(laid.error(), "the run directory is not usable"));
+  std::error_code error;
+  grounds.state_dir = fs::canonical(options.state_dir, error).native();
+  if (error) return fail(errno_error("looking at " + options.state_dir, error.value()));
   BGR_TRY(grounds.lock, lock_state(options.state_dir));
   return grounds;
 }

@@ -11,7 +11,8 @@
 namespace banger::daemon {
 
 struct Grounds {
-  UniqueFd lock;  // held for the life of the process
+  UniqueFd lock;          // held for the life of the process
+  std::string state_dir;  // without links in it
   std::string shim_path;
   std::string init_path;
 };

@@ -10,7 +10,9 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/unique_fd.hpp"
@@ -183,6 +185,114 @@ TEST_CASE(
     CHECK(prepared.error().code == ErrorCode::Invalid);  // exit status 78: another try cannot help
     CHECK(prepared.error().message.starts_with("the state directory is not usable: " + state + each.part + each.says));
   }
+}
+
+TEST_CASE("a run directory that others can write, or that is elsewhere in part, is refused as the state directory is") {
+  if (!is_root()) return;
+  struct Case {
+    const char* part;
+    std::function<void(const fs::path&)> spoil;
+    const char* says;
+  };
+  const Case cases[] = {
+      {"", [](const fs::path& path) { REQUIRE(::chown(path.c_str(), 65534, 65534) == 0); },
+       " belongs to user 65534: what it holds cannot be trusted; expected a directory of root's"},
+      {"", [](const fs::path& path) { fs::permissions(path, fs::perms(0777)); },
+       " may be written by others (mode 0777): what it holds cannot be trusted; expected 0755"},
+      {"/vm", [](const fs::path& path) { fs::permissions(path, fs::perms(0775)); }, " may be written by others (mode 0775): "},
+      {"/vm",
+       [](const fs::path& path) {
+         fs::remove(path);
+         fs::create_directory_symlink("/tmp", path);
+       },
+       " is a symbolic link; expected a directory: mount another disk there, or make the whole of --run-dir a link"},
+      {"/vm",
+       [](const fs::path& path) {
+         fs::remove(path);
+         std::ofstream(path) << "";
+       },
+       " is not a directory: move it away"},
+  };
+  for (const auto& each : cases) {
+    CAPTURE(each.part);
+    CAPTURE(each.says);
+    const Ground ground;
+    fs::create_directories(ground.options.run_dir + "/vm");
+    CHECK(ground.problem().empty());
+    each.spoil(ground.options.run_dir + each.part);
+    const auto prepared = prepare(ground.options);
+    REQUIRE_FALSE(prepared);
+    CHECK(prepared.error().code == ErrorCode::Invalid);
+    CHECK(prepared.error().message.starts_with("the run directory is not usable: " + ground.options.run_dir + each.part +
+                                               each.says));
+  }
+}
+
+TEST_CASE("who may write above a directory may put another in its place: that is refused, by name, before anything is made") {
+  if (!is_root()) return;
+  struct Case {
+    fs::perms mode;
+    uid_t owner;
+    std::string says;  // of the spoilt directory; empty: it is fine
+  };
+  const Case cases[] = {
+      {fs::perms(0777), 0,
+       " may be written by others (mode 0777), who could put something else in the place of what is in it; "
+       "expected 0755, or a sticky one"},
+      {fs::perms(0775), 0, " may be written by others (mode 0775), "},
+      {fs::perms(0755), 65534,
+       " belongs to user 65534, who could put something else in the place of what is in it; expected a "
+       "directory of root's"},
+      {fs::perms(01777), 65534, " belongs to user 65534, "},
+      {fs::perms(01777), 0, ""},  // as /tmp
+      {fs::perms(0711), 0, ""},
+  };
+  for (const auto& each : cases) {
+    for (const auto* which : {"state", "run"}) {
+      for (const bool through_link : {false, true}) {
+        CAPTURE(each.says);
+        CAPTURE(which);
+        CAPTURE(through_link);
+        Ground ground;
+        const auto open = ground.top / "open";
+        fs::create_directories(open / "deep");
+        auto named = open / "deep" / "down";
+        if (through_link) {
+          fs::create_directory(named);
+          fs::create_directory_symlink(named, ground.top / "link");
+          named = ground.top / "link";
+        }
+        (std::string_view(which) == "state" ? ground.options.state_dir : ground.options.run_dir) = named.native();
+        fs::permissions(open, each.mode);
+        REQUIRE(::chown(open.c_str(), each.owner, 0) == 0);
+        const auto prepared = prepare(ground.options);
+        CHECK(prepared.has_value() == each.says.empty());
+        if (prepared) continue;
+        CHECK(prepared.error().code == ErrorCode::Invalid);
+        CHECK(prepared.error().message.starts_with(std::string("the ") + which + " directory is not usable: " + open.native() +
+                                                   ", above " + named.native() + "," + each.says));
+        if (!through_link) CHECK_FALSE(fs::exists(named));
+      }
+    }
+  }
+}
+
+TEST_CASE("a link of another user is refused wherever it leads") {
+  if (!is_root()) return;
+  Ground ground;
+  fs::create_directory(ground.top / "real");
+  const auto link = ground.top / "link";
+  fs::create_directory_symlink(ground.top / "real", link);
+  ground.options.state_dir = (link / "state").native();
+  {
+    const auto prepared = prepare(ground.options);
+    REQUIRE(prepared);
+    CHECK(prepared->state_dir == fs::canonical(ground.top / "real" / "state").native());
+  }
+  REQUIRE(::lchown(link.c_str(), 65534, 65534) == 0);
+  CHECK(ground.problem().starts_with(
+      "the state directory is not usable: " + link.native() +
+      " is a symbolic link of user 65534, who could make it lead elsewhere; expected one of root's"));
 }
 
 TEST_CASE("the whole state directory may be a link to a safe place; a file in place of the database is the store's to judge") {

@@ -343,16 +343,29 @@ def test_a_state_directory_that_others_may_write_is_refused() -> None:
                 lambda: ((d.state / "images").rename(elsewhere), (d.state / "images").symlink_to(elsewhere)),
                 lambda: ((d.state / "images").unlink(), elsewhere.rename(d.state / "images"))),
         }
+        spoilt = {f"the state directory is not usable: {sentence}": how for sentence, how in spoilt.items()}
+        spoilt[f"the run directory is not usable: {d.run_dir} may be written by others (mode 0775)"] = (
+            lambda: d.run_dir.chmod(0o775), lambda: d.run_dir.chmod(0o755))
+        above = d.state.parent
+        spoilt[f"the state directory is not usable: {above}, above {d.state}, belongs to user 65534"] = (
+            lambda: os.chown(above, 65534, 0), lambda: os.chown(above, 0, 0))
         for room in ("vms", "images"):
             (d.state / room).mkdir(mode=0o700, exist_ok=True)
         for sentence, (spoil, mend) in spoilt.items():
             spoil()
             refused = subprocess.run(d.command(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=20, check=False)
             mend()
-            check(refused.returncode == 78 and f"the state directory is not usable: {sentence}" in refused.stdout,
-                  f"{refused.returncode}: {refused.stdout}")
+            check(refused.returncode == 78 and sentence in refused.stdout, f"{refused.returncode}: {refused.stdout}")
         d.start()
         check(not set_aside(d) and not adopting(d), "a start that was refused cost the database")
+        d.stop()
+        d.state.rename(elsewhere)
+        d.state.symlink_to(elsewhere)
+        d.start()
+        check("adopt mode" not in d.log.read_text(), f"a state directory behind a link is taken for one that lost its state: {d.log.read_text()}")
+        d.stop()
+        d.state.unlink()
+        elsewhere.rename(d.state)
 
 
 def test_a_newer_database_is_refused_and_left_alone() -> None:
