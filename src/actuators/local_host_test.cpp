@@ -40,7 +40,7 @@ bool in_own_network() {
   return done;
 }
 
-struct Scene {
+struct HostScene {
   vmm::test::Directory directory;
   LocalHostOptions options{.layout = {directory.path() / "s", directory.path() / "r"},
                            .shim_path = BANGER_SHIM,
@@ -101,7 +101,7 @@ Sidecar sidecar_of(const std::string& uid) {
   return out;
 }
 
-LaunchVmm launch_of(const Scene& scene, const std::string& uid) {
+LaunchVmm launch_of(const HostScene& scene, const std::string& uid) {
   const auto root = root_disk_path(scene.options.layout, uid);
   std::ofstream(root) << "disk";
   return {.vm_uid = uid,
@@ -143,7 +143,7 @@ TEST_CASE("wrong options are refused, a machine that lacks everything is not") {
 
 TEST_CASE("a VM is made, observed alike by both ways, ended and gone, step by step, each step once") {
   if (!in_own_network()) return;
-  Scene scene;
+  HostScene scene;
   const Vm vm;
   const auto network = fresh_uid();
   const auto bridge = bridge_name(network);
@@ -213,8 +213,8 @@ TEST_CASE("a VM is made, observed alike by both ways, ended and gone, step by st
 
 TEST_CASE("another daemon's VM on the same machine is none of ours, a new daemon on the same directories sees its own") {
   if (!in_own_network()) return;
-  Scene scene;
-  Scene other;
+  HostScene scene;
+  HostScene other;
   const Vm vm;
   scene.apply(MakeVmDirectory{vm.uid, {}});
   auto launch = launch_of(scene, vm.uid);
@@ -236,7 +236,7 @@ TEST_CASE("another daemon's VM on the same machine is none of ours, a new daemon
 
 TEST_CASE("a VM of which nothing has changed is one and the same view, and each change makes it another") {
   if (!in_own_network()) return;
-  Scene scene;
+  HostScene scene;
   const Vm vm;
   const auto network = fresh_uid();
   const auto bridge = bridge_name(network);
@@ -293,7 +293,7 @@ TEST_CASE("a VM of which nothing has changed is one and the same view, and each 
 
 TEST_CASE("a file or a link in the place of a VM's directory fails no look at it nor at the others") {
   if (!in_own_network()) return;
-  const Scene scene;
+  const HostScene scene;
   const auto vm = fresh_uid();
   const auto file = fresh_uid();
   const auto link = fresh_uid();
@@ -315,8 +315,8 @@ TEST_CASE("a file or a link in the place of a VM's directory fails no look at it
 
 TEST_CASE("the inventory shows everything of a VM with its proofs, and to another daemon as not its own") {
   if (!in_own_network()) return;
-  Scene scene;
-  Scene other;
+  HostScene scene;
+  HostScene other;
   const Vm vm;
   const auto network = fresh_uid();
   const auto tap = tap_name(vm.uid, 0);
@@ -331,7 +331,7 @@ TEST_CASE("the inventory shows everything of a VM with its proofs, and to anothe
   scene.apply(launch_of(scene, vm.uid));
   REQUIRE(eventually([&] { return scene.view(vm.uid).vmm.vmm.has_value(); }));
 
-  const auto things = [](const Scene& of) {
+  const auto things = [](const HostScene& of) {
     auto all = of.host->inventory();
     REQUIRE_MESSAGE(all, all.error().message);
     return *std::move(all);
@@ -378,7 +378,7 @@ TEST_CASE("the loop over a base belongs to a VM that has it, when image and VM b
     MESSAGE("skipped: /dev/loop-control cannot be opened here");
     return;
   }
-  Scene scene;
+  HostScene scene;
   const auto& layout = scene.options.layout;
   const auto first = fresh_uid();
   const auto second = fresh_uid();
@@ -399,7 +399,7 @@ TEST_CASE("the loop over a base belongs to a VM that has it, when image and VM b
 
 TEST_CASE("a real QEMU runs on our tap and disks, in its sandbox") {
   if (!in_own_network()) return;
-  Scene scene;
+  HostScene scene;
   scene.options.qemu_path.clear();
   scene.host.reset();
   scene.host = scene.open();
@@ -437,7 +437,7 @@ TEST_CASE("a root disk that is a dm-snapshot carries a real QEMU, is barred whil
     MESSAGE("skipped: no device-mapper on this machine: ", works.error().message);
     return;
   }
-  Scene scene;
+  HostScene scene;
   scene.options.qemu_path.clear();
   scene.host.reset();
   scene.host = scene.open();
@@ -498,7 +498,7 @@ TEST_CASE("a root disk that is a dm-snapshot carries a real QEMU, is barred whil
 
 TEST_CASE("a vm.json that cannot be used is told, not taken") {
   if (!in_own_network()) return;
-  Scene scene;
+  HostScene scene;
   const auto uid = fresh_uid();
   scene.apply(MakeVmDirectory{uid, {}});
   const auto path = sidecar_path(scene.options.layout, uid);
@@ -514,7 +514,7 @@ TEST_CASE("a vm.json that cannot be used is told, not taken") {
 
 TEST_CASE("removing a VM's directory follows no link out of it") {
   if (!in_own_network()) return;
-  Scene scene;
+  HostScene scene;
   const auto uid = fresh_uid();
   const auto precious = scene.directory.path() / "precious";
   fs::create_directory(precious);
@@ -531,7 +531,7 @@ TEST_CASE("removing a VM's directory follows no link out of it") {
 
 TEST_CASE("images and kernels are observed with their jobs, and their directories removed") {
   if (!in_own_network()) return;
-  Scene scene;
+  HostScene scene;
   const auto uid = fresh_uid();
   const auto source = scene.directory.path() / "none.tar";
   scene.apply(StartJob{{uid, "build"}, BuildImage{.image_uid = uid, .spec = {.path = source}}});

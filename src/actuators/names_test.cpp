@@ -21,7 +21,7 @@ using namespace banger::actuators;
 namespace {
 
 const std::string kUid = "0f5b1c2a-8d3e-4f60-9a1b-2c3d4e5f6071";
-const api::ObjectKey kVm{api::Kind::VirtualMachine, "default", "web"};
+const api::ObjectKey kVmKey{api::Kind::VirtualMachine, "default", "web"};
 
 // All that is named after a VM, in one set a space of names; a network's beside them, since links share one space.
 struct Names {
@@ -42,7 +42,7 @@ struct Names {
 }  // namespace
 
 TEST_CASE("a label says whose, by which daemon, and of which object, and reads back as it was written") {
-  const Label whole{kUid, "0123abcd", kVm};
+  const Label whole{kUid, "0123abcd", kVmKey};
   CHECK(label_text(whole) == "banger:uid=" + kUid + " by=0123abcd of=VirtualMachine/default/web");
   CHECK(parse_label(label_text(whole)) == whole);
   const Label network{kUid, "0123abcd", api::ObjectKey{api::Kind::Network, "", "lan"}};
@@ -72,8 +72,8 @@ TEST_CASE("what later versions add to a label is passed over, what is no label i
 }
 
 TEST_CASE("only this daemon's labels and those of before daemons were told apart make an object ours") {
-  CHECK(owner_by_label(label_text({kUid, "0123abcd", kVm}), "0123abcd") == kUid);
-  CHECK(owner_by_label(label_text({kUid, "89abcdef", kVm}), "0123abcd").empty());
+  CHECK(owner_by_label(label_text({kUid, "0123abcd", kVmKey}), "0123abcd") == kUid);
+  CHECK(owner_by_label(label_text({kUid, "89abcdef", kVmKey}), "0123abcd").empty());
   CHECK(owner_by_label(label_text({.uid = kUid}), "0123abcd") == kUid);
   CHECK(instance_id("/var/lib/banger") == "d0ee2fb1");  // printf 'banger /var/lib/banger' | sha256sum
   CHECK(instance_id("/var/lib/banger") != instance_id("/var/lib/banger2"));

@@ -27,7 +27,7 @@ api::Object network(const std::string& uid) {
   return object;
 }
 
-struct Scene {
+struct RecordScene {
   vmm::test::Directory directory;
   Layout layout{directory.path() / "s", directory.path() / "r"};
   std::string uid = fresh_uid();
@@ -35,7 +35,7 @@ struct Scene {
 };
 
 TEST_CASE("a record is written once, with its directory, for us alone") {
-  Scene scene;
+  RecordScene scene;
   CHECK(write_record(network(scene.uid), scene.layout) == Applied::Changed);
   CHECK(write_record(network(scene.uid), scene.layout) == Applied::Unchanged);
   CHECK(read_record(api::Kind::Network, scene.uid, scene.layout).object == network(scene.uid));
@@ -49,39 +49,39 @@ TEST_CASE("a record is written once, with its directory, for us alone") {
 TEST_CASE("what others could have written is not read, and is written anew") {
   struct Case {
     std::string name;
-    std::function<void(const Scene&)> spoil;
+    std::function<void(const RecordScene&)> spoil;
     std::string says;
   };
   const std::vector<Case> cases{
       {"a link",
-       [](const Scene& s) {
+       [](const RecordScene& s) {
          fs::rename(s.record, s.directory.path() / "elsewhere");
          fs::create_symlink(s.directory.path() / "elsewhere", s.record);
        },
        "is a symbolic link"},
       {"a directory",
-       [](const Scene& s) {
+       [](const RecordScene& s) {
          fs::remove(s.record);
          fs::create_directory(s.record);
        },
        "is not a regular file"},
-      {"writable by all", [](const Scene& s) { ::chmod(s.record.c_str(), 0666); }, "may be written by others (mode 0666)"},
-      {"another user's", [](const Scene& s) { (void)!::chown(s.record.c_str(), 65534, 65534); }, "belongs to user 65534"},
-      {"cut in half", [](const Scene& s) { fs::resize_file(s.record, fs::file_size(s.record) / 2); }, "cannot be read"},
-      {"empty", [](const Scene& s) { fs::resize_file(s.record, 0); }, "cannot be read"},
+      {"writable by all", [](const RecordScene& s) { ::chmod(s.record.c_str(), 0666); }, "may be written by others (mode 0666)"},
+      {"another user's", [](const RecordScene& s) { (void)!::chown(s.record.c_str(), 65534, 65534); }, "belongs to user 65534"},
+      {"cut in half", [](const RecordScene& s) { fs::resize_file(s.record, fs::file_size(s.record) / 2); }, "cannot be read"},
+      {"empty", [](const RecordScene& s) { fs::resize_file(s.record, 0); }, "cannot be read"},
       {"another object's",
-       [](const Scene& s) {
+       [](const RecordScene& s) {
          const auto other = fresh_uid();
          REQUIRE(write_record(network(other), s.layout));
          fs::copy_file(network_dir(s.layout, other) / kRecordFile, s.record, fs::copy_options::overwrite_existing);
          fs::remove_all(network_dir(s.layout, other));
        },
        "is that of Network lan"},
-      {"too long", [](const Scene& s) { fs::resize_file(s.record, 5U << 20U); }, "is longer than"},
+      {"too long", [](const RecordScene& s) { fs::resize_file(s.record, 5U << 20U); }, "is longer than"},
   };
   for (const auto& row : cases) {
     CAPTURE(row.name);
-    Scene scene;
+    RecordScene scene;
     if (row.name == "another user's" && ::geteuid() != 0) {
       MESSAGE("skipped: giving a file away needs root");
       continue;
@@ -104,7 +104,7 @@ TEST_CASE("what others could have written is not read, and is written anew") {
 }
 
 TEST_CASE("a directory that is not ours alone is neither read nor written") {
-  Scene scene;
+  RecordScene scene;
   REQUIRE(write_record(network(scene.uid), scene.layout));
   ::chmod(scene.record.parent_path().c_str(), 0777);
   CHECK(read_record(api::Kind::Network, scene.uid, scene.layout).error.find("may be written by others") != std::string::npos);
@@ -118,7 +118,7 @@ TEST_CASE("a directory that is not ours alone is neither read nor written") {
 }
 
 TEST_CASE("all records are collected, networks first, those that cannot be read with the reason") {
-  Scene scene;
+  RecordScene scene;
   CHECK(stored_records(scene.layout).value().empty());
   REQUIRE(write_record(network(scene.uid), scene.layout));
   const auto image = fresh_uid();
@@ -149,7 +149,7 @@ TEST_CASE("all records are collected, networks first, those that cannot be read 
 }
 
 TEST_CASE("the addresses that a guest's host key is pinned under are read from known_hosts, each once, in order") {
-  Scene scene;
+  RecordScene scene;
   const auto uid = fresh_uid();
   fs::create_directories(vm_dir(scene.layout, uid));
   CHECK(pinned_addresses(uid, scene.layout).empty());

@@ -9,11 +9,11 @@
 namespace banger::actuators {
 namespace {
 
-constexpr auto kUid = "0b6e7a52-6c1f-4f0e-9d0a-3f1f6f4f2a11";
+constexpr auto kVmUid = "0b6e7a52-6c1f-4f0e-9d0a-3f1f6f4f2a11";
 
 Sidecar full() {
   Sidecar sidecar;
-  sidecar.uid = kUid;
+  sidecar.uid = kVmUid;
   sidecar.ns = "default";
   sidecar.name = "web";
   sidecar.generation = 7;
@@ -26,7 +26,7 @@ Sidecar full() {
   sidecar.launched_spec.ssh.emplace();
   sidecar.launched_spec.files = {{.path = "/etc/motd", .content = "a\nb\t\"c\"\n", .mode = 04755}};
   sidecar.nics = {{.network = "lan",
-                   .network_uid = kUid,
+                   .network_uid = kVmUid,
                    .tap = "bgrabcdefghij-0",
                    .mac = "02:00:00:00:00:01",
                    .address = "10.1.2.3/24",
@@ -65,7 +65,7 @@ std::string message_for(std::string_view text) {
 TEST_CASE("a sidecar comes back as it was written") {
   CHECK(decode_sidecar(encode_sidecar(full())) == full());
   Sidecar empty;
-  empty.uid = kUid;
+  empty.uid = kVmUid;
   CHECK(decode_sidecar(encode_sidecar(empty)) == empty);
   CHECK(encode_sidecar(full()) == encode_sidecar(full()));
 }

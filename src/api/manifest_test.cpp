@@ -40,7 +40,7 @@ std::string messages(const std::vector<Refusal>& refusals, std::string_view file
   return text;
 }
 
-std::string messages_for(std::string_view yaml) { return messages(decode_manifest(yaml).refusals, "m.yaml"); }
+std::string manifest_messages(std::string_view yaml) { return messages(decode_manifest(yaml).refusals, "m.yaml"); }
 
 double cpu_seconds() {
   timespec now{};
@@ -141,7 +141,7 @@ TEST_CASE("a misspelling of a field by one letter names the field") {
       for (const auto& word : {dropped, swapped, doubled}) {
         if (word == field.name) continue;
         ++tried;
-        const auto text = messages_for(fmt::format(
+        const auto text = manifest_messages(fmt::format(
             "apiVersion: banger.dev/v1alpha1\nkind: VirtualMachine\nmetadata: {{name: web}}\nspec: {{image: a, {}: 1}}\n", word));
         CAPTURE(text);
         const auto expected = fmt::format("spec.{}: unknown field; did you mean \"{}\"?", word, field.name);
@@ -150,15 +150,16 @@ TEST_CASE("a misspelling of a field by one letter names the field") {
     }
   }
   CHECK(tried > 200);
-  CHECK(messages_for("apiVersion: banger.dev/v1alpha1\nkind: Network\nmetadata: {name: a}\nspec: {colour: red}\n") ==
+  CHECK(manifest_messages("apiVersion: banger.dev/v1alpha1\nkind: Network\nmetadata: {name: a}\nspec: {colour: red}\n") ==
         "m.yaml:4:8: spec.colour: unknown field\n");
 }
 
 TEST_CASE("a file of 128 KiB is read, a longer one is not") {
   const std::string head = "apiVersion: banger.dev/v1alpha1\nkind: Network\nmetadata: {name: lan}\n";
   const auto whole = head + std::string(128 * 1024 - head.size(), '#');
-  CHECK(messages_for(whole) == "");
-  CHECK(messages_for(whole + "#") == "m.yaml:1:1: the file is longer than the 131072 bytes (128 KiB) that a manifest may have\n");
+  CHECK(manifest_messages(whole) == "");
+  CHECK(manifest_messages(whole + "#") ==
+        "m.yaml:1:1: the file is longer than the 131072 bytes (128 KiB) that a manifest may have\n");
 }
 
 TEST_CASE("20000 values are read, more are not") {
@@ -168,8 +169,8 @@ TEST_CASE("20000 values are read, more are not") {
     for (std::size_t i = 0; i < count; ++i) text += "1,";
     return text + "]\n";
   };
-  CHECK(messages_for(with_items(19'998)) == "m.yaml:1:1: a document must be a map, is a list\n");
-  CHECK(messages_for(with_items(19'999)).find("more than 20000 values in one file") != std::string::npos);
+  CHECK(manifest_messages(with_items(19'998)) == "m.yaml:1:1: a document must be a map, is a list\n");
+  CHECK(manifest_messages(with_items(19'999)).find("more than 20000 values in one file") != std::string::npos);
 }
 
 // Each would cost seconds or gigabytes if something in the way were not linear.

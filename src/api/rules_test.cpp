@@ -20,13 +20,13 @@ VirtualMachineSpec& spec_of(Object& object) { return std::get<VirtualMachine>(ob
 
 Object network(NetworkSpec spec) { return {.meta = {.name = "lan"}, .body = Network{.spec = std::move(spec)}}; }
 
-std::string messages(const std::vector<Refusal>& refusals) {
+std::string rule_messages(const std::vector<Refusal>& refusals) {
   std::string text;
   for (const auto& refusal : refusals) text += to_string(refusal, "") + "\n";
   return text;
 }
 
-std::string changed(const Object& old, const Object& now) { return messages(validate(now, &old)); }
+std::string changed(const Object& old, const Object& now) { return rule_messages(validate(now, &old)); }
 
 TEST_CASE("a good object has nothing wrong with it") {
   const auto object = vm();
@@ -41,7 +41,7 @@ TEST_CASE("values that a program sets are checked as those that a person writes"
   spec_of(object).image = "";
   spec_of(object).disks[1].name = "data";
   spec_of(object).disks[1].mount_path = "/data";
-  CHECK(messages(validate(object, nullptr)) ==
+  CHECK(rule_messages(validate(object, nullptr)) ==
         "metadata.namespace: must be at most 63 of the characters a-z, 0-9 and '-', without '-' at either end, is \"\"\n"
         "spec.cpus: must be between 1 and 32, is 0\n"
         "spec.image: is required\n"
@@ -120,7 +120,7 @@ TEST_CASE("a gateway is a host address of its network") {
   CHECK(validate(network({.cidr = "10.1.2.0/29", .gateway = "10.1.2.6"}), nullptr).empty());
   for (const char* gateway : {"10.1.2.0", "10.1.2.7", "10.1.2.8", "10.1.1.255"}) {
     CAPTURE(std::string(gateway));
-    CHECK(messages(validate(network({.cidr = "10.1.2.0/29", .gateway = gateway}), nullptr)) ==
+    CHECK(rule_messages(validate(network({.cidr = "10.1.2.0/29", .gateway = gateway}), nullptr)) ==
           std::string("spec.gateway: must be an address inside 10.1.2.0/29 other than the first (10.1.2.0) and the last "
                       "(10.1.2.7), is ") +
               gateway + "\n");
@@ -135,10 +135,10 @@ TEST_CASE("a network stays out of the ranges that mean something else on every h
   for (const char* cidr :
        {"0.0.0.0/8", "127.0.0.0/8", "127.3.0.0/24", "169.254.0.0/16", "169.0.0.0/8", "224.0.0.0/24", "240.0.0.0/8"}) {
     CAPTURE(std::string(cidr));
-    CHECK(messages(validate(network({.cidr = cidr}), nullptr)).starts_with("spec.cidr: must not touch "));
+    CHECK(rule_messages(validate(network({.cidr = cidr}), nullptr)).starts_with("spec.cidr: must not touch "));
   }
   CHECK(
-      messages(validate(network({.cidr = "127.0.0.0/24"}), nullptr)) ==
+      rule_messages(validate(network({.cidr = "127.0.0.0/24"}), nullptr)) ==
       "spec.cidr: must not touch 127.0.0.0/8, which is reserved for loopback, is 127.0.0.0/24; take one such as 10.64.1.0/24\n");
 }
 
@@ -148,23 +148,23 @@ TEST_CASE("the host's kernel package brings its own files") {
   std::get<Kernel>(kernel.body).spec.args = {"quiet"};
   CHECK(validate(kernel, nullptr).empty());
   std::get<Kernel>(kernel.body).spec.source = KernelSource::File;
-  CHECK(messages(validate(kernel, nullptr)) == "spec.path: is required with source File\n");
+  CHECK(rule_messages(validate(kernel, nullptr)) == "spec.path: is required with source File\n");
 }
 
 TEST_CASE("a lease is named for its network and address") {
   Object lease{.meta = {.name = "lan.10.1.2.3"}, .body = AddressLease{.spec = {.network = "lan", .address = "10.1.2.3"}}};
   CHECK(validate(lease, nullptr).empty());
   lease.meta.name = "lan.10.1.2.4";
-  CHECK(messages(validate(lease, nullptr)) == "metadata.name: must be \"lan.10.1.2.3\", is \"lan.10.1.2.4\"\n");
+  CHECK(rule_messages(validate(lease, nullptr)) == "metadata.name: must be \"lan.10.1.2.3\", is \"lan.10.1.2.4\"\n");
 }
 
 TEST_CASE("the daemon's own objects pass") {
   const Object event{
       .meta = {.name = "web.17a3b5c6d7", .ns = "default"},
       .body = Event{.involved = {.kind = Kind::VirtualMachine, .ns = "default", .name = "web"}, .reason = "Started"}};
-  CHECK(messages(validate(event, nullptr)) == "");
+  CHECK(rule_messages(validate(event, nullptr)) == "");
   const Object source{.meta = {.name = "manifests"}, .body = ManifestSource{.spec = {.directory = "/etc/banger/manifests"}}};
-  CHECK(messages(validate(source, nullptr)) == "");
+  CHECK(rule_messages(validate(source, nullptr)) == "");
 }
 
 TEST_CASE("annotations are at most 256 KiB together") {
@@ -172,7 +172,7 @@ TEST_CASE("annotations are at most 256 KiB together") {
   object.meta.annotations = {{"a", std::string(256 * 1024 - 1, 'x')}};
   CHECK(validate(object, nullptr).empty());
   object.meta.annotations["b"] = "";
-  CHECK(messages(validate(object, nullptr)) == "metadata.annotations: must be at most 262144 bytes together, are 262145\n");
+  CHECK(rule_messages(validate(object, nullptr)) == "metadata.annotations: must be at most 262144 bytes together, are 262145\n");
 }
 
 }  // namespace

@@ -94,7 +94,7 @@ struct Budget {
   std::size_t column = 0;
 };
 
-struct Open {
+struct OpenNode {
   TreeNode node;
   bool has_key = false;
   bool drop = false;  // the entry whose value comes next was refused
@@ -250,7 +250,7 @@ class TreeBuilder final : public YAML::EventHandler {
     }
   }
 
-  void take_key(Open& top, const TreeNode& node) {
+  void take_key(OpenNode& top, const TreeNode& node) {
     top.has_key = true;
     top.drop = true;
     top.entry = {.key = node.text, .line = node.line, .column = node.column};
@@ -293,7 +293,7 @@ class TreeBuilder final : public YAML::EventHandler {
   std::string_view text_;
   YamlDocument& document_;
   Budget& budget_;
-  std::vector<Open> stack_;
+  std::vector<OpenNode> stack_;
 };
 
 bool is_indented_by_tab(std::string_view text, std::size_t offset) {

@@ -26,7 +26,7 @@ std::string list_of(const std::string& items, const std::string& more = "") {
   return fmt::format(R"({{"kind":"HostObjectList","apiVersion":"banger.dev/v1alpha1","items":[{}]{}}})", items, more);
 }
 
-struct Daemon {
+struct GcDaemon {
   server::TempDir dir;
   SystemClock clock;
   SystemRandom random;
@@ -48,7 +48,7 @@ struct Daemon {
                            return answers.at(std::min(asked.size(), answers.size()) - 1);
                          }},
                         clock};
-  Daemon() { REQUIRE(server.start()); }
+  GcDaemon() { REQUIRE(server.start()); }
   Said run(std::vector<std::string> arguments) const {
     return run_program(BANGERCTL, {std::move(arguments), "", {"BANGER_SOCKET=" + socket}, ""});
   }
@@ -59,7 +59,7 @@ bool has(const std::string& text, std::string_view part) { return text.find(part
 }  // namespace
 
 TEST_CASE("gc --dry-run says of everything whose it is, how that is known, and what happens, and removes nothing") {
-  Daemon daemon;
+  GcDaemon daemon;
   daemon.seen = list_of(kTap + "," + kOrphan + "," + kForeign);
   const auto said = daemon.run({"gc", "--dry-run"});
   CHECK(said.exit_code == 0);
@@ -71,7 +71,7 @@ TEST_CASE("gc --dry-run says of everything whose it is, how that is known, and w
 }
 
 TEST_CASE("gc collects until nothing more goes, and says what is left and what that needs") {
-  Daemon daemon;
+  GcDaemon daemon;
   daemon.answers = {list_of(kOrphan, R"(,"done":["RemoveLink bgry-0"],"unfinished":true)"), list_of(kOrphan)};
   const auto said = daemon.run({"gc"});
   CHECK(said.exit_code == 0);
@@ -84,7 +84,7 @@ TEST_CASE("gc collects until nothing more goes, and says what is left and what t
 }
 
 TEST_CASE("gc --yes asks for everything, a step that failed is an error") {
-  Daemon daemon;
+  GcDaemon daemon;
   daemon.answers = {list_of("", R"(,"done":["RemoveVmDirectory u2"])")};
   auto said = daemon.run({"gc", "--yes"});
   CHECK(said.exit_code == 0);
@@ -97,7 +97,7 @@ TEST_CASE("gc --yes asks for everything, a step that failed is an error") {
 }
 
 TEST_CASE("gc in adopt mode says so, and --confirm ends it and does nothing else") {
-  Daemon daemon;
+  GcDaemon daemon;
   const auto refused = daemon.run({"gc"});
   CHECK(refused.exit_code == 1);
   CHECK(has(refused.err, "adopt mode: manifests were not read yet"));
@@ -113,7 +113,7 @@ TEST_CASE("gc in adopt mode says so, and --confirm ends it and does nothing else
 }
 
 TEST_CASE("describe shows what is on the host of a machine, and by what each was found") {
-  Daemon daemon;
+  GcDaemon daemon;
   auto vm =
       api::Object{.meta = {.name = "web", .ns = "default"}, .body = api::VirtualMachine{.spec = {.image = "demo"}, .status = {}}};
   const auto created = daemon.objects.create(vm);

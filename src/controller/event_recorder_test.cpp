@@ -37,7 +37,7 @@ class FragileStore final : public store::Store {
   std::unique_ptr<store::Store> inner_ = store::make_memory_store();
 };
 
-struct Bench {
+struct RecorderBench {
   FragileStore store;
   ManualClock clock;
   SystemRandom random;  // drawn from by threads
@@ -58,7 +58,7 @@ struct Bench {
 };
 
 TEST_CASE("an event stands beside its object, named after it") {
-  Bench bench;
+  RecorderBench bench;
   bench.say("StartFailed", "no such image");
   const auto all = bench.stored();
   REQUIRE(all.size() == 1);
@@ -76,14 +76,14 @@ TEST_CASE("an event stands beside its object, named after it") {
 }
 
 TEST_CASE("events of objects without a namespace stand in default") {
-  Bench bench;
+  RecorderBench bench;
   bench.recorder.record({.kind = api::Kind::Network, .ns = "", .name = "lan"}, "", api::EventType::Normal, "Made", "bridge");
   REQUIRE(bench.stored().size() == 1);
   CHECK(bench.stored()[0].meta.ns == "default");
 }
 
 TEST_CASE("a repeat is counted and moves the last time, another message is another event") {
-  Bench bench;
+  RecorderBench bench;
   const auto first = bench.clock.wall();
   bench.say("StartFailed", "no such image");
   bench.clock.advance(seconds{10});
@@ -96,7 +96,7 @@ TEST_CASE("a repeat is counted and moves the last time, another message is anoth
 }
 
 TEST_CASE("a restarted daemon goes on counting") {
-  Bench bench;
+  RecorderBench bench;
   bench.say("StartFailed", "no such image");
   EventRecorder next(bench.objects, bench.clock);
   next.record(bench.web, bench.uid, api::EventType::Warning, "StartFailed", "no such image");
@@ -104,7 +104,7 @@ TEST_CASE("a restarted daemon goes on counting") {
 }
 
 TEST_CASE("a hot loop of one event costs a few writes and loses no count") {
-  Bench bench;
+  RecorderBench bench;
   for (int i = 0; i < 1'000; ++i) bench.say("StartFailed", "no such image");
   CHECK(bench.store.revision() == 10);
   CHECK(bench.only().count == 10);
@@ -115,7 +115,7 @@ TEST_CASE("a hot loop of one event costs a few writes and loses no count") {
 }
 
 TEST_CASE("a hot loop of ever new events stores 25, then one in five minutes, of this object alone") {
-  Bench bench;
+  RecorderBench bench;
   for (int i = 0; i < 1'000; ++i) bench.say("StartFailed", "attempt " + std::to_string(i));
   CHECK(bench.stored().size() == 25);
   CHECK(bench.recorder.dropped() == 975);
@@ -131,7 +131,7 @@ TEST_CASE("a hot loop of ever new events stores 25, then one in five minutes, of
 }
 
 TEST_CASE("an event that expired is stored anew") {
-  Bench bench;
+  RecorderBench bench;
   bench.say("StartFailed", "no such image");
   REQUIRE(bench.store.remove(api::key_of(bench.stored()[0]), std::nullopt));
   bench.say("StartFailed", "no such image");
@@ -139,7 +139,7 @@ TEST_CASE("an event that expired is stored anew") {
 }
 
 TEST_CASE("messages are made printable and are cut between characters") {
-  Bench bench;
+  RecorderBench bench;
   bench.say("Said", std::string("a\x1b[2J"));
   CHECK(bench.only().message.find('\x1b') == std::string::npos);
   REQUIRE(bench.store.remove(api::key_of(bench.stored()[0]), std::nullopt));
@@ -154,7 +154,7 @@ TEST_CASE("messages are made printable and are cut between characters") {
 }
 
 TEST_CASE("what a store could not write is counted with the next write") {
-  Bench bench;
+  RecorderBench bench;
   bench.store.broken = true;
   bench.say("StartFailed", "no such image");
   const auto first = bench.clock.wall();
@@ -167,7 +167,7 @@ TEST_CASE("what a store could not write is counted with the next write") {
 }
 
 TEST_CASE("threads that record one event are all counted") {
-  Bench bench;
+  RecorderBench bench;
   std::vector<std::thread> threads;
   for (int i = 0; i < 4; ++i) {
     threads.emplace_back([&] {

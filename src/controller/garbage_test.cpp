@@ -83,9 +83,9 @@ api::Object web() {
   return {.meta = {.name = kWeb.name, .ns = kWeb.ns}, .body = api::VirtualMachine{.spec = {.image = "demo"}, .status = {}}};
 }
 
-struct Bench {
-  Bench() = default;
-  explicit Bench(store::Store& other) : used(other) {}
+struct GarbageBench {
+  GarbageBench() = default;
+  explicit GarbageBench(store::Store& other) : used(other) {}
 
   std::unique_ptr<store::Store> own = store::make_memory_store();
   store::Store& used = *own;
@@ -222,7 +222,7 @@ TEST_CASE("nothing under a living VMM is taken away: it is ended first, and only
 }
 
 TEST_CASE("a running machine of which the store knows nothing is listed, left alone, and goes when somebody says so") {
-  Bench bench;
+  GarbageBench bench;
   bench.launch(kVm);
   CHECK(bench.orphans() == 8);  // shim, VMM, tap, table, bridge, group, run directory, directory
   CHECK(bench.metrics.text().find("banger_orphans 8") != std::string::npos);
@@ -248,7 +248,7 @@ TEST_CASE("a running machine of which the store knows nothing is listed, left al
 }
 
 TEST_CASE("by itself the daemon takes only what was an orphan twice, no data, and nothing in adopt mode") {
-  Bench bench;
+  GarbageBench bench;
   bench.launch(kVm);
   bench.host.exit_vmm(kVm, {.reason = "Crashed", .finished = {}, .message = ""});
   REQUIRE(bench.adopt_mode.enter("manifests were not read yet"));
@@ -270,7 +270,7 @@ TEST_CASE("by itself the daemon takes only what was an orphan twice, no data, an
 }
 
 TEST_CASE("an orphan that is new is not taken at the first look") {
-  Bench bench;
+  GarbageBench bench;
   bench.must(actuators::MakeBridge{.network_uid = kNetwork, .name = "br", .address = "10.1.2.1/24"});
   bench.collector.run();
   CHECK(bench.host.links().size() == 1);
@@ -280,7 +280,7 @@ TEST_CASE("an orphan that is new is not taken at the first look") {
 
 TEST_CASE("an orphan that becomes a new object's between the look and the act is left to it") {
   RacingStore racing;
-  Bench bench(racing);
+  GarbageBench bench(racing);
   bench.launch(kVm);
   bench.host.exit_vmm(kVm, {.reason = "Crashed", .finished = {}, .message = ""});
   bench.objects.claim({{kWeb, kVm}});
@@ -294,7 +294,7 @@ TEST_CASE("an orphan that becomes a new object's between the look and the act is
 
 TEST_CASE("a collection takes nothing of an object that is being created under a claim") {
   RacingStore racing;
-  Bench bench(racing);
+  GarbageBench bench(racing);
   bench.launch(kVm);
   bench.host.exit_vmm(kVm, {.reason = "Crashed", .finished = {}, .message = ""});
   bench.objects.claim({{kWeb, kVm}});
@@ -307,7 +307,7 @@ TEST_CASE("a collection takes nothing of an object that is being created under a
 
 TEST_CASE("who is created under the name of what is being collected is somebody new") {
   RacingStore racing;
-  Bench bench(racing);
+  GarbageBench bench(racing);
   bench.launch(kVm);
   bench.host.exit_vmm(kVm, {.reason = "Crashed", .finished = {}, .message = ""});
   bench.objects.claim({{kWeb, kVm}});
@@ -320,7 +320,7 @@ TEST_CASE("who is created under the name of what is being collected is somebody 
 }
 
 TEST_CASE("foreign things of our names and another daemon's are untouched") {
-  Bench bench;
+  GarbageBench bench;
   bench.host.add_link({.name = actuators::tap_name(kVm, 0), .kind = "tun", .alias = "", .master = "", .addresses = {}});
   bench.host.add_link({.name = actuators::bridge_name(kVm), .kind = "bridge", .alias = "mine", .master = "", .addresses = {}});
   bench.host.add_link({.name = actuators::tap_name(kNetwork, 1),
@@ -339,7 +339,7 @@ TEST_CASE("foreign things of our names and another daemon's are untouched") {
 }
 
 TEST_CASE("what only a label that tells no daemon says to be ours is listed and never collected") {
-  Bench bench;
+  GarbageBench bench;
   const auto tap = actuators::tap_name(kVm, 0);
   bench.host.add_link({.name = tap, .kind = "tun", .alias = actuators::label_text({.uid = kVm}), .master = "", .addresses = {}});
   const auto comment = actuators::label_text({.uid = kNetwork});
@@ -365,7 +365,7 @@ TEST_CASE("what only a label that tells no daemon says to be ours is listed and 
 }
 
 TEST_CASE("a step that cannot go on is told with its reason, and what stands on it stays") {
-  Bench bench;
+  GarbageBench bench;
   bench.launch(kVm);
   bench.host.exit_vmm(kVm, {.reason = "Crashed", .finished = {}, .message = ""});
   bench.host.fail_next("RemoveLink", {ErrorCode::Busy, "somebody has it open"}, actuators::sim::FaultPoint::BeforeEffect);
@@ -376,7 +376,7 @@ TEST_CASE("a step that cannot go on is told with its reason, and what stands on 
 }
 
 TEST_CASE("how full a copy-on-write file is can be read off the metrics while its disk is active") {
-  Bench bench;
+  GarbageBench bench;
   const auto created = bench.objects.create(
       {.meta = {.name = "web", .ns = "default"}, .body = api::VirtualMachine{.spec = {.image = "demo"}, .status = {}}});
   REQUIRE(created);
@@ -408,7 +408,7 @@ TEST_CASE("how full a copy-on-write file is can be read off the metrics while it
 }
 
 TEST_CASE("the document says of each thing what a person needs to decide") {
-  Bench bench;
+  GarbageBench bench;
   bench.launch(kVm);
   const auto text = document_of(bench.look());
   for (const auto* part : {R"("kind":"HostObjectList")", R"("type":"tap")", R"("fate":"NeedsConfirmation")", R"("label":"alias")",

@@ -14,7 +14,7 @@ namespace {
 using std::chrono::hours;
 using std::chrono::minutes;
 
-struct Bench {
+struct HousekeepingBench {
   std::unique_ptr<store::Store> store = store::make_memory_store();
   ManualClock clock;
   SeededRandom random{1};
@@ -37,7 +37,7 @@ struct Bench {
 };
 
 TEST_CASE("events go an hour after their last repeat") {
-  Bench bench;
+  HousekeepingBench bench;
   Housekeeping house({}, bench.objects, bench.clock);
   bench.store_event("a", 1);
   bench.clock.advance(minutes{30});
@@ -52,7 +52,7 @@ TEST_CASE("events go an hour after their last repeat") {
 }
 
 TEST_CASE("of an object's events the newest fifty stay, of all the newest two thousand") {
-  Bench bench;
+  HousekeepingBench bench;
   Housekeeping house({.max_events = 70}, bench.objects, bench.clock);
   for (int i = 0; i < 60; ++i) {
     bench.clock.advance(std::chrono::seconds{1});
@@ -77,7 +77,7 @@ TEST_CASE("of an object's events the newest fifty stay, of all the newest two th
 }
 
 TEST_CASE("the changelog keeps an hour and a number of revisions, whichever is more") {
-  Bench bench;
+  HousekeepingBench bench;
   Housekeeping house({.kept_revisions = 10}, bench.objects, bench.clock);
   for (int i = 0; i < 30; ++i) bench.store_event("a", i);
   CHECK(house.compact() == 0);  // 30 revisions, all of them young

@@ -18,7 +18,7 @@ using std::chrono::milliseconds;
 
 api::ObjectKey vm(const std::string& name) { return {.kind = api::Kind::VirtualMachine, .ns = "default", .name = name}; }
 
-struct Bench {
+struct QueueBench {
   ManualClock clock;
   Metrics metrics;
   WorkQueue queue{{}, clock, metrics};
@@ -36,7 +36,7 @@ struct Bench {
 };
 
 TEST_CASE("a key added many times is handed out once, keys in the order they came") {
-  Bench bench;
+  QueueBench bench;
   for (const auto* name : {"a", "b", "a", "a", "b"}) bench.queue.add(vm(name));
   CHECK(bench.queue.ready() == 2);
   CHECK(bench.take_and_finish() == "a");
@@ -45,7 +45,7 @@ TEST_CASE("a key added many times is handed out once, keys in the order they cam
 }
 
 TEST_CASE("a key added while it is worked on is not handed out again before it is done, then once") {
-  Bench bench;
+  QueueBench bench;
   bench.queue.add(vm("a"));
   CHECK(bench.take() == "a");
   bench.queue.add(vm("a"));
@@ -57,7 +57,7 @@ TEST_CASE("a key added while it is worked on is not handed out again before it i
 }
 
 TEST_CASE("the backoff doubles from 5 ms to 5 min and starts anew after a success") {
-  Bench bench;
+  QueueBench bench;
   const std::array<std::int64_t, 18> expected{5,    10,   20,    40,    80,    160,   320,    640,    1280,
                                               2560, 5120, 10240, 20480, 40960, 81920, 163840, 300000, 300000};
   for (std::size_t i = 0; i < expected.size(); ++i) {
@@ -76,14 +76,14 @@ TEST_CASE("the backoff doubles from 5 ms to 5 min and starts anew after a succes
 }
 
 TEST_CASE("failures of one key do not slow another") {
-  Bench bench;
+  QueueBench bench;
   for (int i = 0; i < 10; ++i) bench.queue.add_rate_limited(vm("poisoned"));
   bench.queue.add_rate_limited(vm("b"));
   CHECK((*bench.queue.due(vm("b")) - bench.clock.steady()).count() == 5);
 }
 
 TEST_CASE("of two delays the earlier wins, whichever came first") {
-  Bench bench;
+  QueueBench bench;
   bench.queue.add_after(vm("a"), milliseconds{100});
   bench.queue.add_after(vm("a"), milliseconds{50});
   bench.queue.add_after(vm("b"), milliseconds{50});
@@ -96,7 +96,7 @@ TEST_CASE("of two delays the earlier wins, whichever came first") {
 }
 
 TEST_CASE("an immediate add replaces a pending delayed one, so that the backoff is not inflated by a second pass") {
-  Bench bench;
+  QueueBench bench;
   bench.queue.add_rate_limited(vm("a"));
   bench.queue.add(vm("a"));
   CHECK(bench.queue.delayed() == 0);
@@ -107,7 +107,7 @@ TEST_CASE("an immediate add replaces a pending delayed one, so that the backoff 
 }
 
 TEST_CASE("a delay of nothing is an immediate add") {
-  Bench bench;
+  QueueBench bench;
   bench.queue.add_after(vm("a"), milliseconds{0});
   bench.queue.add_after(vm("b"), milliseconds{-5});
   CHECK(bench.take() == "a");
@@ -115,7 +115,7 @@ TEST_CASE("a delay of nothing is an immediate add") {
 }
 
 TEST_CASE("a delay that ends while the key is worked on makes one more pass") {
-  Bench bench;
+  QueueBench bench;
   bench.queue.add(vm("a"));
   CHECK(bench.take() == "a");
   bench.queue.add_after(vm("a"), milliseconds{10});
@@ -127,7 +127,7 @@ TEST_CASE("a delay that ends while the key is worked on makes one more pass") {
 }
 
 TEST_CASE("a hint during a backoff is the failing pass's echo for a second, later it halves what is left to wait") {
-  Bench bench;
+  QueueBench bench;
   for (int failures = 0; failures < 14; ++failures) bench.queue.add_rate_limited(vm("a"));
   bench.clock.advance(milliseconds{5});
   CHECK(bench.take() == "a");
@@ -154,7 +154,7 @@ TEST_CASE("a hint during a backoff is the failing pass's echo for a second, late
 }
 
 TEST_CASE("a status write of a failing pass does not cut its backoff short") {
-  Bench bench;
+  QueueBench bench;
   bench.queue.add(vm("a"));
   CHECK(bench.take() == "a");
   bench.queue.add_unless_backing_off(vm("a"));  // the write is seen while the pass runs
@@ -168,7 +168,7 @@ TEST_CASE("a status write of a failing pass does not cut its backoff short") {
 }
 
 TEST_CASE("a status write of a pass that succeeds is looked at") {
-  Bench bench;
+  QueueBench bench;
   bench.queue.add(vm("a"));
   CHECK(bench.take() == "a");
   bench.queue.add_unless_backing_off(vm("a"));
@@ -181,7 +181,7 @@ TEST_CASE("a status write of a pass that succeeds is looked at") {
 }
 
 TEST_CASE("a user's edit while a pass fails is looked at at once") {
-  Bench bench;
+  QueueBench bench;
   bench.queue.add(vm("a"));
   CHECK(bench.take() == "a");
   bench.queue.add(vm("a"));
@@ -192,7 +192,7 @@ TEST_CASE("a user's edit while a pass fails is looked at at once") {
 }
 
 TEST_CASE("after shutdown ready keys are still handed out, new and delayed ones are not") {
-  Bench bench;
+  QueueBench bench;
   bench.queue.add(vm("a"));
   bench.queue.add(vm("b"));
   bench.queue.add_after(vm("later"), milliseconds{5});
@@ -209,7 +209,7 @@ TEST_CASE("after shutdown ready keys are still handed out, new and delayed ones 
 }
 
 TEST_CASE("done for a key that nobody took changes nothing") {
-  Bench bench;
+  QueueBench bench;
   bench.queue.done(vm("a"));
   bench.queue.add(vm("a"));
   bench.queue.done(vm("a"));
@@ -218,7 +218,7 @@ TEST_CASE("done for a key that nobody took changes nothing") {
 }
 
 TEST_CASE("depth, adds, retries and durations are counted by kind") {
-  Bench bench;
+  QueueBench bench;
   const Labels labels{{"name", "virtualmachine"}, {"controller", "virtualmachine"}};
   bench.queue.add(vm("a"));
   bench.queue.add(vm("b"));

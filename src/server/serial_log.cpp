@@ -78,7 +78,7 @@ Result<void> LogStream::open_older() {
     return {};
   }
   if (older.error().code != ErrorCode::NotFound) return fail(older.error());
-  if (query_.previous) return fail(not_found("the serial log has not been rotated yet: there is no previous part"));
+  if (query_.previous) return fail(banger::not_found("the serial log has not been rotated yet: there is no previous part"));
   return {};
 }
 

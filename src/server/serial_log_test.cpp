@@ -29,7 +29,7 @@ struct Log {
   }
 };
 
-std::string drain(Stream& stream, bool* ended = nullptr) {
+std::string read_out(Stream& stream, bool* ended = nullptr) {
   std::string text;
   for (;;) {
     const auto chunk = stream.next();
@@ -47,9 +47,9 @@ TEST_CASE("the log is the rotated part and the current one") {
   log.rotate();
   log.append("two\n");
   bool ended = false;
-  CHECK(drain(*log.open(), &ended) == "one\ntwo\n");
+  CHECK(read_out(*log.open(), &ended) == "one\ntwo\n");
   CHECK(ended);
-  CHECK(drain(*log.open({.previous = true})) == "one\n");
+  CHECK(read_out(*log.open({.previous = true})) == "one\n");
 }
 
 TEST_CASE("the last lines may span both parts") {
@@ -57,19 +57,19 @@ TEST_CASE("the last lines may span both parts") {
   log.append("a\nb\nc\n");
   log.rotate();
   log.append("d\ne");
-  CHECK(drain(*log.open({.tail_lines = 1})) == "e");
-  CHECK(drain(*log.open({.tail_lines = 2})) == "d\ne");
-  CHECK(drain(*log.open({.tail_lines = 3})) == "c\nd\ne");
-  CHECK(drain(*log.open({.tail_lines = 99})) == "a\nb\nc\nd\ne");
-  CHECK(drain(*log.open({.tail_lines = 0})).empty());
-  CHECK(drain(*log.open({.tail_lines = 2, .previous = true})) == "b\nc\n");
+  CHECK(read_out(*log.open({.tail_lines = 1})) == "e");
+  CHECK(read_out(*log.open({.tail_lines = 2})) == "d\ne");
+  CHECK(read_out(*log.open({.tail_lines = 3})) == "c\nd\ne");
+  CHECK(read_out(*log.open({.tail_lines = 99})) == "a\nb\nc\nd\ne");
+  CHECK(read_out(*log.open({.tail_lines = 0})).empty());
+  CHECK(read_out(*log.open({.tail_lines = 2, .previous = true})) == "b\nc\n");
 }
 
 TEST_CASE("the last lines of a long log are found from its end") {
   Log log;
   for (int i = 0; i < 40000; ++i) log.append(std::to_string(i) + "\n");
-  CHECK(drain(*log.open({.tail_lines = 2})) == "39998\n39999\n");
-  const auto all = drain(*log.open());
+  CHECK(read_out(*log.open({.tail_lines = 2})) == "39998\n39999\n");
+  const auto all = read_out(*log.open());
   CHECK(all.size() == std::filesystem::file_size(log.path));
 }
 
@@ -78,37 +78,37 @@ TEST_CASE("following goes on over a rotation without losing or repeating a byte"
   log.append("one\n");
   const auto stream = log.open({.follow = true});
   bool ended = true;
-  CHECK(drain(*stream, &ended) == "one\n");
+  CHECK(read_out(*stream, &ended) == "one\n");
   CHECK_FALSE(ended);
   log.append("two\n");
-  CHECK(drain(*stream) == "two\n");
+  CHECK(read_out(*stream) == "two\n");
   log.append("late\n");
   log.rotate();
-  CHECK(drain(*stream) == "late\n");
+  CHECK(read_out(*stream) == "late\n");
   log.append("three\n");
-  CHECK(drain(*stream) == "three\n");
+  CHECK(read_out(*stream) == "three\n");
   log.rotate();
   log.append("four\n");
-  CHECK(drain(*stream) == "four\n");
+  CHECK(read_out(*stream) == "four\n");
 }
 
 TEST_CASE("following starts over when the log is truncated in place") {
   Log log;
   log.append("a long first line\n");
   const auto stream = log.open({.follow = true});
-  drain(*stream);
+  read_out(*stream);
   std::filesystem::resize_file(log.path, 0);
   log.append("new\n");
-  CHECK(drain(*stream) == "new\n");
+  CHECK(read_out(*stream) == "new\n");
 }
 
 TEST_CASE("a log that is not there yet is empty, and can be followed into being") {
   Log log;
-  CHECK(drain(*log.open()).empty());
+  CHECK(read_out(*log.open()).empty());
   const auto stream = log.open({.follow = true});
-  CHECK(drain(*stream).empty());
+  CHECK(read_out(*stream).empty());
   log.append("born\n");
-  CHECK(drain(*stream) == "born\n");
+  CHECK(read_out(*stream) == "born\n");
 }
 
 TEST_CASE("links, pipes and directories in the log's place are not read") {

@@ -13,7 +13,7 @@ namespace banger::server {
 namespace json = boost::json;
 namespace {
 
-std::string_view trim(std::string_view text) {
+std::string_view trim_blanks(std::string_view text) {
   while (text.starts_with(' ')) text.remove_prefix(1);
   while (text.ends_with(' ')) text.remove_suffix(1);
   return text;
@@ -22,13 +22,13 @@ std::string_view trim(std::string_view text) {
 // The shape of one entry of an Accept list; nullopt: it cannot be made.
 std::optional<Shape> shape_of(std::string_view entry) {
   const auto parts = split(entry, ';');
-  const auto type = trim(parts.front());
+  const auto type = trim_blanks(parts.front());
   if (type == "*/*" || type == "application/*") return Shape::Object;
   if (type != "application/json") return std::nullopt;
   std::string_view as;
   std::string_view group;
   for (const auto part : parts) {
-    const auto parameter = trim(part);
+    const auto parameter = trim_blanks(part);
     if (parameter.starts_with("as=")) as = parameter.substr(3);
     if (parameter.starts_with("g=")) group = parameter.substr(2);
   }
@@ -67,9 +67,9 @@ Answer<View> negotiate(std::string_view accept, const Target& target) {
   } else if (!include.empty() && include != "Metadata") {
     return refuse(bad_request("includeObject must be None, Metadata or Object"));
   }
-  if (trim(accept).empty()) return view;
+  if (trim_blanks(accept).empty()) return view;
   for (const auto entry : split(accept, ',')) {
-    if (const auto shape = shape_of(trim(entry))) {
+    if (const auto shape = shape_of(trim_blanks(entry))) {
       view.shape = *shape;
       return view;
     }

@@ -57,7 +57,7 @@ void truncate(const fs::path& path) { fs::resize_file(path, fs::file_size(path) 
 void overwrite(const fs::path& path, const std::string& text) { std::ofstream(path, std::ios::binary) << text; }
 
 // Some objects in a table on disk, some in the log only.
-void fill(const std::string& directory) {
+void fill_store(const std::string& directory) {
   {
     const auto store = must_open(directory);
     for (int i = 0; i < kObjects / 2; ++i) must(store->create(make_vm("vm-" + std::to_string(i))));
@@ -183,7 +183,7 @@ TEST_CASE("every damage ends as documented") {
   for (const auto& row : damages()) {
     CAPTURE(row.name);
     const TempDirectory directory;
-    fill(directory.store());
+    fill_store(directory.store());
     row.damage(directory.store());
     auto found = find_rocksdb_store(directory.store(), kNow);
     if (row.end == End::Refused) {
@@ -215,7 +215,7 @@ TEST_CASE("every damage ends as documented") {
 
 TEST_CASE("what is set aside is whole: every file with every byte") {
   const TempDirectory directory;
-  fill(directory.store());
+  fill_store(directory.store());
   fs::remove(fs::path(directory.store()) / "CURRENT");
   const auto before = files_below(directory.store());
   const auto found = must(find_rocksdb_store(directory.store(), kNow));
@@ -226,7 +226,7 @@ TEST_CASE("what is set aside is whole: every file with every byte") {
 TEST_CASE("two damaged databases of one second are kept both") {
   const TempDirectory directory;
   for (int i = 0; i < 2; ++i) {
-    fill(directory.store());
+    fill_store(directory.store());
     fs::remove(fs::path(directory.store()) / "CURRENT");
     must(find_rocksdb_store(directory.store(), kNow));
   }
@@ -247,7 +247,7 @@ TEST_CASE("a store that somebody has open is not set aside, whatever is wrong wi
 
 TEST_CASE("a store that may not be read is refused and left where it is") {
   const TempDirectory directory;
-  fill(directory.store());
+  fill_store(directory.store());
   Child child("child: finds a store it may not read", {{"BANGER_TEST_STORE", directory.store()}});
   const auto said = child.read_all();
   CHECK(child.wait() == 0);

@@ -23,12 +23,12 @@ namespace {
 
 const std::string kUid = "0123abcd-0123-4567-89ab-0123456789ab";
 
-struct Fixture {
+struct DisksFixture {
   testing::Directory directory;
   Layout layout{directory.path() / "state", directory.path() / "run"};
   std::string base = directory.path() / "base.ext4";
 
-  Fixture() {
+  DisksFixture() {
     std::filesystem::create_directories(vm_dir(layout, kUid));
     testing::write(base, "");
     REQUIRE(make_empty_ext4(base, {.size = mib(64), .label = "base"}).has_value());
@@ -67,7 +67,7 @@ class FileSizeLimit {
 }  // namespace
 
 TEST_CASE("a root disk is a sparse copy of its base, extended to its size, and only its owner may read it") {
-  const Fixture f;
+  const DisksFixture f;
   const auto made = run(f.root(mib(192)), f.layout, {});
   REQUIRE(made);
   CHECK(*made == "copy");
@@ -83,7 +83,7 @@ TEST_CASE("a root disk is a sparse copy of its base, extended to its size, and o
 }
 
 TEST_CASE("an existing root disk keeps its content, whatever is asked") {
-  const Fixture f;
+  const DisksFixture f;
   testing::write(root_disk_path(f.layout, kUid), "precious");
   const auto made = run(f.root({0}, api::DiskBackend::Reflink), f.layout, {});
   REQUIRE(made);
@@ -92,7 +92,7 @@ TEST_CASE("an existing root disk keeps its content, whatever is asked") {
 }
 
 TEST_CASE("an existing root disk grows, keeps what it holds, and never shrinks") {
-  const Fixture f;
+  const DisksFixture f;
   const auto path = root_disk_path(f.layout, kUid);
   testing::write(path, "precious");
   REQUIRE(run(f.root(mib(1)), f.layout, {}));
@@ -103,13 +103,13 @@ TEST_CASE("an existing root disk grows, keeps what it holds, and never shrinks")
 }
 
 TEST_CASE("without a size the root disk is as large as its base") {
-  const Fixture f;
+  const DisksFixture f;
   REQUIRE(run(f.root({0}), f.layout, {}));
   CHECK(std::filesystem::file_size(root_disk_path(f.layout, kUid)) == mib(64).value);
 }
 
 TEST_CASE("a root disk that cannot be made is refused in a sentence and leaves nothing behind") {
-  const Fixture f;
+  const DisksFixture f;
   const auto refuse = [&](const MakeRootDisk& job, ErrorCode code, const std::string& part) {
     CAPTURE(part);
     const auto made = run(job, f.layout, {});
@@ -144,7 +144,7 @@ TEST_CASE("a root disk that cannot be made is refused in a sentence and leaves n
 }
 
 TEST_CASE("auto takes what this host has best, and says why it is no better") {
-  const Fixture f;
+  const DisksFixture f;
   const auto made = run(f.root({0}, api::DiskBackend::Auto), f.layout, {});
   REQUIRE(made);
   CAPTURE(*made);
@@ -158,7 +158,7 @@ TEST_CASE("auto takes what this host has best, and says why it is no better") {
 }
 
 TEST_CASE("a base that other disks made longer by a hole is still as large as its file system") {
-  const Fixture f;
+  const DisksFixture f;
   std::filesystem::resize_file(f.base, mib(512).value);
   REQUIRE(run(f.root({0}), f.layout, {}));
   CHECK(std::filesystem::file_size(root_disk_path(f.layout, kUid)) == mib(64).value);
@@ -167,7 +167,7 @@ TEST_CASE("a base that other disks made longer by a hole is still as large as it
 }
 
 TEST_CASE("what a crashed run left is overwritten, and a write that fails leaves nothing") {
-  const Fixture f;
+  const DisksFixture f;
   testing::write(vm_dir(f.layout, kUid) / ".root.img.tmp", "half");
   {
     const FileSizeLimit full(1 << 20);
@@ -182,7 +182,7 @@ TEST_CASE("what a crashed run left is overwritten, and a write that fails leaves
 }
 
 TEST_CASE("a data disk is made once, then grown, never shrunk and never made anew") {
-  const Fixture f;
+  const DisksFixture f;
   MakeDataDisk job{.vm_uid = kUid, .disk = "data", .size = mib(64)};
   const auto path = data_disk_path(f.layout, kUid, "data");
   CHECK(run(job, f.layout, {}).value_or("") == "made");
@@ -205,7 +205,7 @@ TEST_CASE("a data disk is made once, then grown, never shrunk and never made ane
 }
 
 TEST_CASE("disks are observed by their files, root first, and synced") {
-  const Fixture f;
+  const DisksFixture f;
   CHECK(observe_disks(f.layout, "0123abcd-0123-4567-89ab-ffffffffffff").value().empty());
   CHECK(apply(SyncDisks{kUid}, f.layout).value() == Applied::Unchanged);
   REQUIRE(run(MakeDataDisk{.vm_uid = kUid, .disk = "a", .size = mib(8)}, f.layout, {}));

@@ -25,7 +25,7 @@ namespace banger::actuators::block {
 namespace {
 
 constexpr int kAttempts = 8;  // at finding a loop that nobody else takes first
-constexpr std::uint32_t kBlockSize = 4096;
+constexpr std::uint32_t kLoopBlockSize = 4096;
 constexpr std::string_view kDeleted = " (deleted)";
 
 std::string device_path(unsigned index) { return fmt::format("/dev/loop{}", index); }
@@ -80,7 +80,7 @@ int configure(int loop, int file, const LoopRequest& request) {
     std::uint32_t block_size;
     std::uint32_t flags;
   };
-  constexpr std::array<Form, 3> kForms{{{kBlockSize, LO_FLAGS_DIRECT_IO}, {0, LO_FLAGS_DIRECT_IO}, {0, 0}}};
+  constexpr std::array<Form, 3> kForms{{{kLoopBlockSize, LO_FLAGS_DIRECT_IO}, {0, LO_FLAGS_DIRECT_IO}, {0, 0}}};
   for (const auto& form : kForms) {
     loop_config config{};
     config.fd = static_cast<std::uint32_t>(file);

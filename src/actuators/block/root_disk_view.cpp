@@ -83,7 +83,7 @@ void add_fill(SnapshotView& view, const dm::Node& node) {
   }
 }
 
-struct Loops {  // of one VM
+struct LoopsOfVm {  // of one VM
   std::vector<LoopView> views;
   std::string unseen;
 };
@@ -118,8 +118,8 @@ class Observer {
   }
 
   // By uid; of one that cannot be asked only the path of its file tells whose it is.
-  Result<std::map<std::string, Loops>> all_loops() {
-    std::map<std::string, Loops> out;
+  Result<std::map<std::string, LoopsOfVm>> all_loops() {
+    std::map<std::string, LoopsOfVm> out;
     if (!loops_) {
       BGR_TRY(loops_, read_loops());
     }

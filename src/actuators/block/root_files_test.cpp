@@ -26,17 +26,17 @@
 namespace banger::actuators::block {
 namespace {
 
-const std::string kUid = "0123abcd-0123-4567-89ab-0123456789ab";
+const std::string kVmUid = "0123abcd-0123-4567-89ab-0123456789ab";
 
-struct Fixture {
+struct FilesFixture {
   testing::Directory directory;
   Layout layout{directory.path() / "state", directory.path() / "run"};
   std::filesystem::path base = directory.path() / "state" / "images" / "base-1.ext4";
-  std::filesystem::path link = root_base_path(layout, kUid);
-  std::filesystem::path cow = root_cow_path(layout, kUid);
+  std::filesystem::path link = root_base_path(layout, kVmUid);
+  std::filesystem::path cow = root_cow_path(layout, kVmUid);
 
-  Fixture() {
-    std::filesystem::create_directories(vm_dir(layout, kUid));
+  FilesFixture() {
+    std::filesystem::create_directories(vm_dir(layout, kVmUid));
     std::filesystem::create_directories(base.parent_path());
     make_base(base);
   }
@@ -46,7 +46,7 @@ struct Fixture {
     std::filesystem::permissions(path, std::filesystem::perms(0444));
   }
   [[nodiscard]] MakeRootDisk job(Bytes size) const {
-    return {.vm_uid = kUid, .base_path = base, .size = size, .backend = api::DiskBackend::DmSnapshot};
+    return {.vm_uid = kVmUid, .base_path = base, .size = size, .backend = api::DiskBackend::DmSnapshot};
   }
   [[nodiscard]] bool takes_notes() const { return ::setxattr(base.c_str(), "user.banger.test", "1", 1, 0) == 0; }
 };
@@ -60,7 +60,7 @@ struct stat look(const std::filesystem::path& path) {
 }  // namespace
 
 TEST_CASE("a snapshot's files are a link to the base and a preallocated file that reads as zeros") {
-  const Fixture f;
+  const FilesFixture f;
   REQUIRE(make_root_files(f.job(mib(512)), f.layout).has_value());
   CHECK(file_id(f.link).value() == file_id(f.base).value());
   CHECK(std::filesystem::file_size(f.base) == mib(512).value);
@@ -77,7 +77,7 @@ TEST_CASE("a snapshot's files are a link to the base and a preallocated file tha
 }
 
 TEST_CASE("what is set aside is what was asked for, in whole chunks and no more than the disk can need") {
-  const Fixture f;
+  const FilesFixture f;
   auto job = f.job(mib(64));
   job.cow_size = {mib(8).value + 1};
   REQUIRE(make_root_files(job, f.layout).has_value());
@@ -89,7 +89,7 @@ TEST_CASE("what is set aside is what was asked for, in whole chunks and no more 
 }
 
 TEST_CASE("files that are there are kept; a disk that became longer gets a longer base, a shorter one does not") {
-  const Fixture f;
+  const FilesFixture f;
   REQUIRE(make_root_files(f.job({0}), f.layout).has_value());
   testing::write(f.cow, "precious");
   CHECK(run(f.job(mib(128)), f.layout, {}).value_or("") == "dm-snapshot");
@@ -100,11 +100,11 @@ TEST_CASE("files that are there are kept; a disk that became longer gets a longe
   CHECK(run(other, f.layout, {}).value_or("") == "dm-snapshot");
   CHECK(std::filesystem::file_size(f.link) == mib(128).value);
   if (f.takes_notes()) CHECK(least_disk_size(f.link, f.cow) == mib(128));
-  CHECK_FALSE(std::filesystem::exists(root_disk_path(f.layout, kUid)));
+  CHECK_FALSE(std::filesystem::exists(root_disk_path(f.layout, kVmUid)));
 }
 
 TEST_CASE("a lost link comes back from the image it was made from, and from no other") {
-  const Fixture f;
+  const FilesFixture f;
   if (!f.takes_notes()) {
     MESSAGE("skipped: no extended attributes in the directory for temporary files");
     return;
@@ -113,7 +113,7 @@ TEST_CASE("a lost link comes back from the image it was made from, and from no o
   std::filesystem::remove(f.link);
   auto other = f.job({0});
   other.base_path = f.base.parent_path() / "base-2.ext4";
-  Fixture::make_base(other.base_path);
+  FilesFixture::make_base(other.base_path);
   const auto refused = run(other, f.layout, {});
   REQUIRE_FALSE(refused);
   CHECK(refused.error().code == ErrorCode::Invalid);
@@ -123,7 +123,7 @@ TEST_CASE("a lost link comes back from the image it was made from, and from no o
 }
 
 TEST_CASE("many disks that extend one base leave it as long as the longest needs") {
-  const Fixture f;
+  const FilesFixture f;
   {
     std::vector<std::jthread> threads;
     for (std::uint64_t i = 1; i <= 8; ++i) {
@@ -144,17 +144,17 @@ TEST_CASE("a full disk leaves no file and no link, and a growing one as it was")
   REQUIRE(::mount("small", directory.path().c_str(), "tmpfs", 0, "size=24m") == 0);
   {
     const Layout layout{directory.path() / "state", directory.path() / "run"};
-    std::filesystem::create_directories(vm_dir(layout, kUid));
+    std::filesystem::create_directories(vm_dir(layout, kVmUid));
     const auto base = directory.path() / "base.ext4";
-    Fixture::make_base(base);
-    MakeRootDisk job{.vm_uid = kUid, .base_path = base, .cow_size = mib(32), .backend = api::DiskBackend::DmSnapshot};
+    FilesFixture::make_base(base);
+    MakeRootDisk job{.vm_uid = kVmUid, .base_path = base, .cow_size = mib(32), .backend = api::DiskBackend::DmSnapshot};
     const auto full = make_root_files(job, layout);
     REQUIRE_FALSE(full);
     CHECK(full.error().code == ErrorCode::Unavailable);
-    CHECK(std::filesystem::is_empty(vm_dir(layout, kUid)));
+    CHECK(std::filesystem::is_empty(vm_dir(layout, kVmUid)));
     job.cow_size = mib(8);
     REQUIRE(make_root_files(job, layout).has_value());
-    const auto cow = root_cow_path(layout, kUid);
+    const auto cow = root_cow_path(layout, kVmUid);
     CHECK(grow_cow_file(cow, mib(64)).error().code == ErrorCode::Unavailable);
     CHECK(std::filesystem::file_size(cow) == mib(8).value);
     CHECK(grow_cow_file(cow, mib(12)).value_or(false));
@@ -165,7 +165,7 @@ TEST_CASE("a full disk leaves no file and no link, and a growing one as it was")
 }
 
 TEST_CASE("a size below the image's and a base that is no file system are refused and leave nothing") {
-  const Fixture f;
+  const FilesFixture f;
   const auto small = make_root_files(f.job(mib(32)), f.layout);
   REQUIRE_FALSE(small);
   CHECK(small.error().message == "rootDisk.size is 33554432 bytes, but the image needs at least 67108864");
@@ -173,11 +173,11 @@ TEST_CASE("a size below the image's and a base that is no file system are refuse
   job.base_path = f.directory.path() / "text";
   testing::write(job.base_path, "text");
   CHECK(make_root_files(job, f.layout).error().code == ErrorCode::Invalid);
-  CHECK(std::filesystem::is_empty(vm_dir(f.layout, kUid)));
+  CHECK(std::filesystem::is_empty(vm_dir(f.layout, kVmUid)));
 }
 
 TEST_CASE("a growth that would leave less than the reserve is refused before it takes anything") {
-  const Fixture f;
+  const FilesFixture f;
   REQUIRE(make_root_files(f.job(mib(512)), f.layout).has_value());
   struct statvfs found{};
   REQUIRE(::statvfs(f.cow.c_str(), &found) == 0);
@@ -197,7 +197,7 @@ TEST_CASE("a growth that would leave less than the reserve is refused before it 
 namespace {
 
 // Of the running test, for its children.
-void hand_over(const Fixture& f) { ::setenv("BANGER_TEST_DIRECTORY", f.layout.state_dir.parent_path().c_str(), 1); }
+void hand_over(const FilesFixture& f) { ::setenv("BANGER_TEST_DIRECTORY", f.layout.state_dir.parent_path().c_str(), 1); }
 
 Layout handed_over() {
   const char* directory = std::getenv("BANGER_TEST_DIRECTORY");
@@ -211,14 +211,14 @@ const std::string kOther = "fedcba98-0123-4567-89ab-0123456789ab";
 
 TEST_CASE("child: asks a device-mapper that does not answer" * doctest::skip()) {
   const auto layout = handed_over();
-  const auto alone = observe_root_disk(layout, kUid);
+  const auto alone = observe_root_disk(layout, kVmUid);
   REQUIRE(alone.has_value());
   CHECK(alone->unseen.find("dm.control") != std::string::npos);
-  const auto all = observe_root_disks(layout, {kUid, kOther}, {kUid, kOther});
+  const auto all = observe_root_disks(layout, {kVmUid, kOther}, {kVmUid, kOther});
   REQUIRE(all.has_value());
-  CHECK(all->at(kUid).unseen == alone->unseen);
-  CHECK_FALSE(check_inactive(kUid, layout).has_value());
-  CHECK_FALSE(sync_root_node(kUid, layout).has_value());
+  CHECK(all->at(kVmUid).unseen == alone->unseen);
+  CHECK_FALSE(check_inactive(kVmUid, layout).has_value());
+  CHECK_FALSE(sync_root_node(kVmUid, layout).has_value());
   // Who has no root.cow has nothing to ask it for.
   CHECK(check_inactive(kOther, layout).has_value());
   CHECK(sync_root_node(kOther, layout) == false);
@@ -228,7 +228,7 @@ TEST_CASE("child: asks a device-mapper that does not answer" * doctest::skip()) 
 }
 
 TEST_CASE("a device-mapper that is there and does not answer fails no look, and keeps what may have a node") {
-  const Fixture f;
+  const FilesFixture f;
   REQUIRE(make_root_files(f.job(mib(64)), f.layout).has_value());
   hand_over(f);
   const auto ran = testing::run_child("child: asks a device-mapper that does not answer", "dm.control=error(ENOENT)");
@@ -240,19 +240,19 @@ TEST_CASE("child: cannot open any loop" * doctest::skip()) {
   CHECK_FALSE(list_loops().has_value());
   CHECK_FALSE(list_loops(layout.state_dir).has_value());
   CHECK(list_loops(layout.state_dir / "vms" / kOther).has_value());  // what stands over others' files is no fault
-  const auto alone = observe_root_disk(layout, kUid);
+  const auto alone = observe_root_disk(layout, kVmUid);
   REQUIRE(alone.has_value());
   CHECK(alone->unseen.find("loop.open") != std::string::npos);
-  const auto all = observe_root_disks(layout, {kUid, kOther}, {kUid, kOther});
+  const auto all = observe_root_disks(layout, {kVmUid, kOther}, {kVmUid, kOther});
   REQUIRE(all.has_value());
-  CHECK(all->at(kUid).unseen == alone->unseen);
+  CHECK(all->at(kVmUid).unseen == alone->unseen);
   CHECK_FALSE(all->contains(kOther));
 }
 
 TEST_CASE("a loop that cannot be asked is said of the VM over whose file it stands, and of no other") {
-  const Fixture f;
+  const FilesFixture f;
   REQUIRE(make_root_files(f.job(mib(64)), f.layout).has_value());
-  const auto loop = attach_loop({.file = f.cow, .access = LoopAccess::ReadWrite, .label = cow_loop_label(kUid)});
+  const auto loop = attach_loop({.file = f.cow, .access = LoopAccess::ReadWrite, .label = cow_loop_label(kVmUid)});
   if (!loop) {
     MESSAGE("skipped: no loop device can be made here: ", loop.error().message);
     return;
@@ -264,18 +264,18 @@ TEST_CASE("a loop that cannot be asked is said of the VM over whose file it stan
 #endif
 
 TEST_CASE("what stands in the place of a VM's directory has no disks, and fails no look") {
-  const Fixture f;
+  const FilesFixture f;
   REQUIRE(make_root_files(f.job(mib(64)), f.layout).has_value());
-  const auto directory = vm_dir(f.layout, kUid);
-  REQUIRE(observe_disks(f.layout, kUid)->size() == 1);
+  const auto directory = vm_dir(f.layout, kVmUid);
+  REQUIRE(observe_disks(f.layout, kVmUid)->size() == 1);
   const auto moved = f.directory.path() / "moved";
   std::filesystem::rename(directory, moved);
-  CHECK(observe_disks(f.layout, kUid)->empty());
+  CHECK(observe_disks(f.layout, kVmUid)->empty());
   std::filesystem::create_directory_symlink(moved, directory);
-  CHECK(observe_disks(f.layout, kUid)->empty());
+  CHECK(observe_disks(f.layout, kVmUid)->empty());
   std::filesystem::remove(directory);
   testing::write(directory, "a file");
-  const auto seen = observe_disks(f.layout, kUid);
+  const auto seen = observe_disks(f.layout, kVmUid);
   REQUIRE(seen.has_value());
   CHECK(seen->empty());
 }

@@ -21,7 +21,7 @@ namespace {
 namespace fs = std::filesystem;
 
 const std::string kOne = "11111111-0123-4567-89ab-0123456789ab";
-const std::string kOther = "22222222-0123-4567-89ab-0123456789ab";
+const std::string kOtherUid = "22222222-0123-4567-89ab-0123456789ab";
 
 void make_file(const fs::path& path, Bytes size) {
   testing::write(path, "");
@@ -34,7 +34,7 @@ struct Files {
     if (fs::exists(layout.state_dir)) return;
     fs::create_directories(layout.state_dir);
     make_file(layout.state_dir / "image", mib(4));
-    for (const auto& uid : {kOne, kOther}) {
+    for (const auto& uid : {kOne, kOtherUid}) {
       fs::create_directories(vm_dir(layout, uid));
       fs::create_hard_link(layout.state_dir / "image", root_base_path(layout, uid));
       make_file(root_cow_path(layout, uid), mib(2));
@@ -69,7 +69,7 @@ TEST_CASE("child: makes loops beside such as cannot be asked" * doctest::skip())
   CHECK_FALSE(list_loops());  // it is barred indeed
   const auto one = root_loops(files.of(kOne));
   REQUIRE_MESSAGE(one, one.error().message);
-  const auto other = root_loops(files.of(kOther));
+  const auto other = root_loops(files.of(kOtherUid));
   REQUIRE_MESSAGE(other, other.error().message);
   CHECK(one->base.status().index == other->base.status().index);  // shared as ever
   CHECK(one->base.status().read_only);
@@ -79,7 +79,7 @@ TEST_CASE("child: makes loops beside such as cannot be asked" * doctest::skip())
   // One of a VM's own that cannot be asked may be the one it needs: that VM waits, and no other.
   bar(one->cow);
   CHECK_FALSE(root_loops(files.of(kOne)));
-  const auto again = root_loops(files.of(kOther));
+  const auto again = root_loops(files.of(kOtherUid));
   REQUIRE_MESSAGE(again, again.error().message);
   CHECK(again->cow.status().index == other->cow.status().index);
 }

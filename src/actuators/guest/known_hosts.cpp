@@ -12,7 +12,7 @@
 namespace banger::actuators::guest {
 namespace {
 
-constexpr std::string_view kKeyType = "ssh-ed25519";
+constexpr std::string_view kPinnedType = "ssh-ed25519";
 
 }  // namespace
 
@@ -30,10 +30,10 @@ std::string write_known_hosts(const std::vector<std::string>& names, std::string
 Result<std::string> pinned_key(std::string_view known_hosts, std::string_view name) {
   for (const auto line : split(known_hosts, '\n')) {
     const auto words = split(line, ' ');
-    if (words.size() < 3 || words[0] != name || words[1] != kKeyType) continue;
+    if (words.size() < 3 || words[0] != name || words[1] != kPinnedType) continue;
     if (auto blob = base64_decode(words[2])) return *std::move(blob);
   }
-  return fail({ErrorCode::Denied, fmt::format("no {} host key is pinned for {}", kKeyType, printable(name)), 0});
+  return fail({ErrorCode::Denied, fmt::format("no {} host key is pinned for {}", kPinnedType, printable(name)), 0});
 }
 
 std::string fingerprint(std::string_view key_blob) {

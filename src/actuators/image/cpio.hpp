@@ -32,4 +32,7 @@ class CpioWriter {
   std::uint32_t next_inode_ = 1;
 };
 
+// What an absolute path in the guest is called in an archive.
+inline std::string_view in_archive(std::string_view path) { return path.substr(1); }
+
 }  // namespace banger::actuators::image

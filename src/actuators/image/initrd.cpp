@@ -21,8 +21,6 @@ namespace {
 
 constexpr const char* kInit = "banger-init";
 
-std::string_view in_archive(std::string_view path) { return path.substr(1); }
-
 std::string archive_of(std::string_view init, const std::vector<Module>& modules) {
   CpioWriter cpio;
   for (const char* directory : {"dev", "proc", "sys", "newroot", "banger"}) cpio.add_directory(directory, 0755);

@@ -23,7 +23,7 @@
 namespace banger::actuators::image {
 namespace {
 
-const std::string kUid = "0123abcd-0123-4567-89ab-0123456789ab";
+const std::string kVmUid = "0123abcd-0123-4567-89ab-0123456789ab";
 
 // Names, permissions and contents of one cpio archive, as libarchive reads it.
 std::map<std::string, std::pair<unsigned, std::string>> read_cpio(const std::string& bytes) {
@@ -67,19 +67,19 @@ void make_modules(const std::filesystem::path& directory) {
   }
 }
 
-struct Fixture {
+struct InitrdFixture {
   testing::Directory directory;
   Layout layout{directory.path() / "state", directory.path() / "run"};
   std::filesystem::path init = directory.path() / "banger-init";
   std::filesystem::path modules = directory.path() / "modules";
 
-  Fixture() {
+  InitrdFixture() {
     testing::write(init, "the init");
     std::filesystem::create_directories(modules);
     make_modules(modules);
   }
   [[nodiscard]] Result<std::string> build(const std::string& modules_dir) const {
-    return run(BuildInitrd{.kernel_uid = kUid, .modules_dir = modules_dir}, layout, init, {});
+    return run(BuildInitrd{.kernel_uid = kVmUid, .modules_dir = modules_dir}, layout, init, {});
   }
 };
 
@@ -113,10 +113,10 @@ TEST_CASE("modules are loaded after what they need, once, and only those that a 
 }
 
 TEST_CASE("the initrd holds the init and the modules, unpacked, and is not written again for the same input") {
-  const Fixture f;
+  const InitrdFixture f;
   const auto path = f.build(f.modules);
   REQUIRE(path);
-  CHECK(std::filesystem::path(*path).parent_path() == kernel_dir(f.layout, kUid));
+  CHECK(std::filesystem::path(*path).parent_path() == kernel_dir(f.layout, kVmUid));
   CHECK(std::filesystem::path(*path).filename().native().size() == std::string("initrd-").size() + 16);
   const auto files = read_cpio(testing::read(*path));
   CHECK(files.at("init") == std::pair<unsigned, std::string>{S_IFREG | 0755, "the init"});
@@ -142,7 +142,7 @@ TEST_CASE("the initrd holds the init and the modules, unpacked, and is not writt
 }
 
 TEST_CASE("an initrd that cannot be built is refused in a sentence") {
-  const Fixture f;
+  const InitrdFixture f;
   CHECK(f.build(f.directory.path() / "absent").error().code == ErrorCode::NotFound);
   testing::write(f.modules / "kernel/drivers/block/virtio_blk.ko.xz",
                  "\xFD"
@@ -161,27 +161,27 @@ TEST_CASE("an initrd that cannot be built is refused in a sentence") {
 }
 
 TEST_CASE("a VM's initrd is its kernel's with the configuration behind it, and knows its hash") {
-  const Fixture f;
+  const InitrdFixture f;
   SeededRandom random(1);
-  std::filesystem::create_directories(vm_dir(f.layout, kUid));
-  REQUIRE(guest::ensure_key(host_key_path(f.layout, kUid), random, "web"));
+  std::filesystem::create_directories(vm_dir(f.layout, kVmUid));
+  REQUIRE(guest::ensure_key(host_key_path(f.layout, kVmUid), random, "web"));
   std::filesystem::create_directories(client_key_path(f.layout).parent_path());
   const auto client = guest::ensure_key(client_key_path(f.layout), random, "bangerd");
   REQUIRE(client);
   const auto base = (f.directory.path() / "base").native();
   testing::write(base, "070701 base, odd");  // 16 bytes and one more below
   testing::write(base, testing::read(base) + "!");
-  WriteVmInitrd step{.vm_uid = kUid,
+  WriteVmInitrd step{.vm_uid = kVmUid,
                      .base_initrd = base,
                      .config = {.hostname = "web",
                                 .ssh_user = "root",
                                 .authorized_keys = {"ssh-ed25519 AAAA you"},
                                 .files = {{.path = "/etc/motd", .content = "hello\n"}}}};
-  CHECK_FALSE(observe_initrd_hash(f.layout, kUid));
+  CHECK_FALSE(observe_initrd_hash(f.layout, kVmUid));
   CHECK(apply(step, f.layout).value() == Applied::Changed);
-  CHECK(observe_initrd_hash(f.layout, kUid) == boot_config_hash(step.config, base));
+  CHECK(observe_initrd_hash(f.layout, kVmUid) == boot_config_hash(step.config, base));
   CHECK(apply(step, f.layout).value() == Applied::Unchanged);
-  const auto path = vm_initrd_path(f.layout, kUid);
+  const auto path = vm_initrd_path(f.layout, kVmUid);
   const auto bytes = testing::read(path);
   CHECK((std::filesystem::status(path).permissions() & std::filesystem::perms::all) == std::filesystem::perms(0600));
   CHECK(bytes.substr(0, 20) == std::string("070701 base, odd!\0\0\0", 20));
@@ -191,30 +191,30 @@ TEST_CASE("a VM's initrd is its kernel's with the configuration behind it, and k
   CHECK(config.find("%20bangerd\n") != std::string::npos);
   CHECK(config.find("%0A") == std::string::npos);
   CHECK(files.at("banger/files/0").second == "hello\n");
-  CHECK(files.at("banger/ssh/host_key").second == testing::read(host_key_path(f.layout, kUid)));
+  CHECK(files.at("banger/ssh/host_key").second == testing::read(host_key_path(f.layout, kVmUid)));
   CHECK(files.at("banger/ssh/host_key").first == (S_IFREG | 0600));
   CHECK_FALSE(files.at("banger/ssh/dropbear_host_key").second.empty());
   const auto boot = testing::read("/proc/sys/kernel/random/boot_id").substr(0, 36);
   auto of_another_boot = bytes;
   of_another_boot[of_another_boot.rfind(boot)] = 'x';  // not synced when it was written: a crash may have left anything
   testing::write(path, of_another_boot);
-  CHECK_FALSE(observe_initrd_hash(f.layout, kUid));
+  CHECK_FALSE(observe_initrd_hash(f.layout, kVmUid));
   CHECK(apply(step, f.layout).value() == Applied::Changed);
   step.config.hostname = "web2";
   CHECK(apply(step, f.layout).value() == Applied::Changed);
   testing::write(path, bytes.substr(0, bytes.size() - 1));
-  CHECK_FALSE(observe_initrd_hash(f.layout, kUid));
+  CHECK_FALSE(observe_initrd_hash(f.layout, kVmUid));
   step.base_initrd = f.directory.path() / "absent";
   CHECK(apply(step, f.layout).error().code == ErrorCode::NotFound);
 }
 
 TEST_CASE("without an SSH user no key is needed and none is handed over") {
-  const Fixture f;
-  std::filesystem::create_directories(vm_dir(f.layout, kUid));
+  const InitrdFixture f;
+  std::filesystem::create_directories(vm_dir(f.layout, kVmUid));
   testing::write(f.init, "base");
-  const WriteVmInitrd step{.vm_uid = kUid, .base_initrd = f.init, .config = {.hostname = "web"}};
+  const WriteVmInitrd step{.vm_uid = kVmUid, .base_initrd = f.init, .config = {.hostname = "web"}};
   CHECK(apply(step, f.layout).value() == Applied::Changed);
-  const auto files = read_cpio(testing::read(vm_initrd_path(f.layout, kUid)).substr(4));
+  const auto files = read_cpio(testing::read(vm_initrd_path(f.layout, kVmUid)).substr(4));
   CHECK_FALSE(files.contains("banger/ssh/host_key"));
   auto with_keys = step;
   with_keys.config.ssh_user = "root";
@@ -254,12 +254,12 @@ TEST_CASE("versions compare as Debian's do") {
 }
 
 TEST_CASE("the files of an image and a kernel are observed") {
-  const Fixture f;
-  CHECK_FALSE(observe_image_files(f.layout, {.uid = kUid, .source_path = "/absent"}).directory_exists);
-  std::filesystem::create_directories(image_dir(f.layout, kUid));
+  const InitrdFixture f;
+  CHECK_FALSE(observe_image_files(f.layout, {.uid = kVmUid, .source_path = "/absent"}).directory_exists);
+  std::filesystem::create_directories(image_dir(f.layout, kVmUid));
   for (const char* name : {"base-b.ext4", "base-a.ext4", ".base-a.ext4.tmp", "base-.ext4", "other"})
-    testing::write(image_dir(f.layout, kUid) / name, "x");
-  const auto image = observe_image_files(f.layout, {.uid = kUid, .source_path = f.init.native()});
+    testing::write(image_dir(f.layout, kVmUid) / name, "x");
+  const auto image = observe_image_files(f.layout, {.uid = kVmUid, .source_path = f.init.native()});
   CHECK(image.directory_exists);
   CHECK(image.source.exists);
   CHECK(image.source.size == Bytes{8});
@@ -267,14 +267,14 @@ TEST_CASE("the files of an image and a kernel are observed") {
   REQUIRE(image.built.size() == 2);
   CHECK(image.built[0].path.ends_with("/base-a.ext4"));
   REQUIRE(f.build(""));
-  const auto kernel = observe_kernel_files(f.layout, {.uid = kUid, .path = f.init.native()});
+  const auto kernel = observe_kernel_files(f.layout, {.uid = kVmUid, .path = f.init.native()});
   CHECK(kernel.kernel.exists);
   CHECK_FALSE(kernel.boots);
   CHECK_FALSE(kernel.initrd.exists);
   CHECK(kernel.built.size() == 1);
-  const auto with = observe_kernel_files(f.layout, {.uid = kUid, .path = f.init.native(), .initrd = f.init.native()});
+  const auto with = observe_kernel_files(f.layout, {.uid = kVmUid, .path = f.init.native(), .initrd = f.init.native()});
   CHECK(with.initrd.exists);
-  CHECK_FALSE(observe_kernel_files(f.layout, {.uid = kUid, .path = "", .initrd = "/absent"}).initrd.exists);
+  CHECK_FALSE(observe_kernel_files(f.layout, {.uid = kVmUid, .path = "", .initrd = "/absent"}).initrd.exists);
 }
 
 TEST_CASE("a kernel is a vmlinux or a bzImage, and nothing else is") {

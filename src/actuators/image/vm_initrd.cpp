@@ -40,8 +40,6 @@ const std::string& boot_id() {
   return id;
 }
 
-std::string_view in_archive(std::string_view path) { return path.substr(1); }
-
 // The line of <client key>.pub, without its line feed.
 Result<std::string> client_key(const Layout& layout) {
   auto path = client_key_path(layout);

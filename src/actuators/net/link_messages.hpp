@@ -34,6 +34,7 @@ struct LinkRecord {
   int family = 0;                   // AF_BRIDGE: a message about a bridge port, with few attributes
   bool operator==(const LinkRecord&) const = default;
 };
+inline int index_of(const LinkRecord& link) { return static_cast<int>(link.view.index); }
 struct AddressRecord {
   int index = 0;
   Cidr address;

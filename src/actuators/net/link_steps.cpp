@@ -25,8 +25,6 @@ constexpr std::int64_t kLeastMtu = 68;  // RFC 791; the schema is stricter
 constexpr std::int64_t kMostMtu = 65535;
 constexpr std::chrono::seconds kTapsGo{5};  // before a bridge goes
 
-int index_of(const LinkRecord& link) { return static_cast<int>(link.view.index); }
-
 Result<void> check_step(std::string_view uid, std::string_view name, std::int64_t mtu) {
   if (!is_uid(uid)) return fail(invalid(fmt::format("owner \"{}\" is not a uid", printable(uid))));
   if (!is_link_name(name)) {

@@ -18,8 +18,8 @@
 namespace banger::actuators::net {
 namespace {
 
-constexpr std::size_t kBufferBytes = 64U << 10U;          // the kernel fills dumps up to 32 KiB a datagram
-constexpr timeval kPatience{.tv_sec = 10, .tv_usec = 0};  // rtnetlink answers inside send; only a stuck RTNL lock takes long
+constexpr std::size_t kReplyBytes = 64U << 10U;                // the kernel fills dumps up to 32 KiB a datagram
+constexpr timeval kReplyPatience{.tv_sec = 10, .tv_usec = 0};  // rtnetlink answers inside send; only a stuck RTNL lock takes long
 constexpr int kDumpAttempts = 5;
 
 }  // namespace
@@ -40,7 +40,7 @@ std::string kernel_sentence(const nlmsghdr& header) {
 
 void RouteSocket::Close::operator()(nl_sock* socket) const { nl_socket_free(socket); }
 
-RouteSocket::RouteSocket(std::unique_ptr<nl_sock, Close> socket) : socket_(std::move(socket)), buffer_(kBufferBytes) {}
+RouteSocket::RouteSocket(std::unique_ptr<nl_sock, Close> socket) : socket_(std::move(socket)), buffer_(kReplyBytes) {}
 
 Result<RouteSocket> RouteSocket::open() {
   std::unique_ptr<nl_sock, Close> socket(nl_socket_alloc());
@@ -50,7 +50,7 @@ Result<RouteSocket> RouteSocket::open() {
   }
   const int fd = nl_socket_get_fd(socket.get());
   const int on = 1;
-  ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &kPatience, sizeof kPatience);
+  ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &kReplyPatience, sizeof kReplyPatience);
   // Both since Linux 4.12 and 4.20; without them errors are terser and dumps longer, nothing else.
   ::setsockopt(fd, SOL_NETLINK, NETLINK_EXT_ACK, &on, sizeof on);
   ::setsockopt(fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, &on, sizeof on);

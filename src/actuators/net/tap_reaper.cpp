@@ -19,8 +19,6 @@ namespace {
 
 constexpr std::size_t kMostErrors = 4096;  // of links that nobody asks for any more
 
-int index_of(const LinkRecord& link) { return static_cast<int>(link.view.index); }
-
 }  // namespace
 
 TapReaper::TapReaper(std::string instance, TapReaperOptions options, RouteSocket socket)

@@ -22,7 +22,7 @@ namespace {
 
 // 1 000 taps put on bridges make 6.6 MB of events, read as they come.
 constexpr int kReceiveBytes = 4 << 20;
-constexpr std::size_t kBufferBytes = 64U << 10U;
+constexpr std::size_t kEventBytes = 64U << 10U;
 
 // Another daemon's too: it wakes nobody here.
 std::string labelled_uid(std::string_view text) { return parse_label(text).value_or(Label{}).uid; }
@@ -139,7 +139,7 @@ Watcher::~Watcher() {
 }
 
 void Watcher::run() {
-  std::vector<char> buffer(kBufferBytes);
+  std::vector<char> buffer(kEventBytes);
   std::array<pollfd, 3> waiting{{{.fd = stop_.get(), .events = POLLIN, .revents = 0},
                                  {.fd = route_.get(), .events = POLLIN, .revents = 0},
                                  {.fd = nft_.get(), .events = POLLIN, .revents = 0}}};

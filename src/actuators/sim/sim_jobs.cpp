@@ -12,7 +12,9 @@ namespace {
 
 constexpr Bytes kImageSize = mib(64);
 
-Error unavailable(std::string message) { return {.code = ErrorCode::Unavailable, .message = std::move(message), .sys_errno = 0}; }
+Error job_unavailable(std::string message) {
+  return {.code = ErrorCode::Unavailable, .message = std::move(message), .sys_errno = 0};
+}
 
 }  // namespace
 
@@ -108,7 +110,7 @@ Result<std::string> SimHost::work(const MakeDataDisk& job) {
 Result<std::string> SimHost::work(const SyncGuest& job) {
   const auto found = vms_.find(job.target.vm_uid);
   if (found == vms_.end() || !found->second.vmm || !found->second.reachable)
-    return fail(unavailable("GuestUnreachable: no answer within 2 s"));
+    return fail(job_unavailable("GuestUnreachable: no answer within 2 s"));
   if (found->second.sync == SyncAnswer::Fails)
     return fail({.code = ErrorCode::Denied, .message = "the guest refused our key", .sys_errno = 0});
   return found->second.sync == SyncAnswer::WrongNonce ? std::string("0000") : job.nonce;
@@ -116,7 +118,8 @@ Result<std::string> SimHost::work(const SyncGuest& job) {
 
 Result<std::string> SimHost::work(const ProbeSsh& job) {
   const auto found = vms_.find(job.target.vm_uid);
-  if (found == vms_.end() || !found->second.vmm || !found->second.reachable) return fail(unavailable("no SSH banner within 1 s"));
+  if (found == vms_.end() || !found->second.vmm || !found->second.reachable)
+    return fail(job_unavailable("no SSH banner within 1 s"));
   return "SSH-2.0-sim";
 }
 

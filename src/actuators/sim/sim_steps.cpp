@@ -10,8 +10,8 @@
 namespace banger::actuators::sim {
 namespace {
 
-Error busy(std::string message) { return {.code = ErrorCode::Busy, .message = std::move(message), .sys_errno = 0}; }
-Error conflict(std::string message) { return {.code = ErrorCode::Conflict, .message = std::move(message), .sys_errno = 0}; }
+Error step_busy(std::string message) { return {.code = ErrorCode::Busy, .message = std::move(message), .sys_errno = 0}; }
+Error step_conflict(std::string message) { return {.code = ErrorCode::Conflict, .message = std::move(message), .sys_errno = 0}; }
 
 void keep_whole_seconds(Sidecar& sidecar) {
   for (auto* time : {&sidecar.launched, &sidecar.restart_after, &sidecar.meta.creation_time, &sidecar.meta.deletion_time}) {
@@ -60,14 +60,14 @@ Result<Applied> SimHost::run(const WriteVmInitrd& step) {
 }
 
 Result<Applied> SimHost::run(const SyncDisks& step) {
-  if (populated(step.vm_uid)) return fail(busy("syncing the disks: the VMM is alive"));
+  if (populated(step.vm_uid)) return fail(step_busy("syncing the disks: the VMM is alive"));
   return Applied::Unchanged;
 }
 
 Result<Applied> SimHost::run(const RemoveVmDirectory& step) {
   const auto found = vms_.find(step.vm_uid);
   if (found == vms_.end() || (!found->second.directory && !found->second.directory_link)) return Applied::Unchanged;
-  if (populated(step.vm_uid)) return fail(busy("removing the VM's directory: its cgroup is populated"));
+  if (populated(step.vm_uid)) return fail(step_busy("removing the VM's directory: its cgroup is populated"));
   if (own_node(step.vm_uid) != nullptr)
     return fail(internal("removing a VM's directory under its root disk's device: no plan may say this"));
   Vm& vm = found->second;
@@ -114,7 +114,7 @@ Result<LinkView*> SimHost::own_link(const std::string& name, const std::string& 
   const auto found = links_.find(name);
   if (found == links_.end()) return nullptr;
   if (found->second.owner != owner_uid)
-    return fail(conflict(fmt::format("NameConflict: the link {} is not ours (alias \"{}\")", name, found->second.alias)));
+    return fail(step_conflict(fmt::format("NameConflict: the link {} is not ours (alias \"{}\")", name, found->second.alias)));
   return &found->second;
 }
 
@@ -141,7 +141,7 @@ Result<Applied> SimHost::run(const MakeBridge& step) {
 
 Result<Applied> SimHost::run(const MakeTap& step) {
   BGR_TRY(LinkView * link, own_link(step.name, step.vm_uid));
-  if (link && link->leaving) return fail(busy(fmt::format("tap {} is being removed", step.name)));
+  if (link && link->leaving) return fail(step_busy(fmt::format("tap {} is being removed", step.name)));
   const auto bridge = links_.find(step.bridge);
   if (bridge == links_.end() || bridge->second.kind != "bridge")
     return fail(not_found(fmt::format("creating tap {}: there is no bridge {}", step.name, step.bridge)));
@@ -210,7 +210,7 @@ void SimHost::forget_noted() {
 Result<Applied> SimHost::run(const WriteNat& step) {
   const auto found = nats_.find(step.table);
   if (found != nats_.end() && found->second.owner != step.network_uid)
-    return fail(conflict(fmt::format("NameConflict: the nft table {} is not ours", step.table)));
+    return fail(step_conflict(fmt::format("NameConflict: the nft table {} is not ours", step.table)));
   const bool written = found != nats_.end() && found->second.bridge == step.bridge && found->second.cidr == step.cidr;
   if (written && forwarding_) return Applied::Unchanged;
   forwarding_ = true;
@@ -226,14 +226,14 @@ Result<Applied> SimHost::run(const RemoveNat& step) {
   const auto found = nats_.find(step.table);
   if (found == nats_.end()) return Applied::Unchanged;
   if (found->second.owner != step.network_uid)
-    return fail(conflict(fmt::format("NameConflict: the nft table {} is not ours", step.table)));
+    return fail(step_conflict(fmt::format("NameConflict: the nft table {} is not ours", step.table)));
   nats_.erase(found);
   return Applied::Changed;
 }
 
 Result<Applied> SimHost::run(const LaunchVmm& step) {
   Vm& vm = vms_[step.vm_uid];
-  if (populated(step.vm_uid)) return fail(busy("starting the VMM: the VM's cgroup is populated"));
+  if (populated(step.vm_uid)) return fail(step_busy("starting the VMM: the VM's cgroup is populated"));
   if (!files_.contains(step.kernel_path)) return fail(not_found("starting the VMM: no kernel " + step.kernel_path));
   if (!vm.initrd_hash) return fail(not_found("starting the VMM: no initrd " + step.initrd_path));
   for (const auto& disk : step.disks) {
@@ -303,14 +303,14 @@ Result<Applied> SimHost::run(const KillVmm& step) {
 Result<Applied> SimHost::run(const RemoveCgroup& step) {
   const auto found = vms_.find(step.vm_uid);
   if (found == vms_.end()) return Applied::Unchanged;
-  if (populated(step.vm_uid)) return fail(busy("removing the cgroup: it is populated"));
+  if (populated(step.vm_uid)) return fail(step_busy("removing the cgroup: it is populated"));
   return changed(std::exchange(found->second.cgroup, false));
 }
 
 Result<Applied> SimHost::run(const ClearRunDirectory& step) {
   const auto found = vms_.find(step.vm_uid);
   if (found == vms_.end()) return Applied::Unchanged;
-  if (populated(step.vm_uid)) return fail(busy("clearing the run directory: the cgroup is populated"));
+  if (populated(step.vm_uid)) return fail(step_busy("clearing the run directory: the cgroup is populated"));
   found->second.exit.reset();
   return changed(std::exchange(found->second.run_directory, false));
 }

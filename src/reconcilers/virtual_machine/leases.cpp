@@ -45,9 +45,9 @@ Finding conflict(std::string message) {
           .message = std::move(message)};
 }
 
-class Planner {
+class LeasePlanner {
  public:
-  Planner(const api::Object& vm, const Context& context, const actuators::Sidecar* sidecar)
+  LeasePlanner(const api::Object& vm, const Context& context, const actuators::Sidecar* sidecar)
       : vm_(vm), observed_(context), sidecar_(sidecar) {
     for (const auto& lease : context.leases) taken_.insert({lease.network, lease.address});
   }
@@ -155,7 +155,7 @@ class Planner {
 }  // namespace
 
 LeasePlan plan_leases(const api::Object& vm, const Context& context, const actuators::Sidecar* sidecar) {
-  return Planner(vm, context, sidecar).run();
+  return LeasePlanner(vm, context, sidecar).run();
 }
 
 }  // namespace banger::reconcilers::virtual_machine
