@@ -224,7 +224,7 @@ def sim() -> Outcome:
 
 
 SUITES: dict[str, tuple[str, Callable[[], Outcome]]] = {
-    "style": ("format, layer table, licence headers, syntax and names of scripts, links in the docs",
+    "style": ("format, layer table, licence headers, syntax and names of scripts, links in the docs, the tests behind docs/guarantees.md",
               checks(["/usr/bin/python3", "tests/style/style.py"], ["/usr/bin/python3", "tools/check_layers.py"])),
     **{name: (f"unit tests of {pathlib.Path(program).parent}", unit(name)) for name, program in UNIT.items()},
     "boot": ("real guests boot from what the image room makes", unit("boot")),

@@ -257,6 +257,7 @@ TEST_CASE("every damaged, missing or surplus value is found at open, by name") {
       {"m/rev", std::nullopt, "m/rev is missing"},
       {"m/format", std::nullopt, "m/format is missing"},
   };
+  CHECK(cases.size() >= 14);
   for (const auto& [key, value, what] : cases) {
     CAPTURE(record::describe_key(key));
     const auto good = raw_value(directory.store(), key);

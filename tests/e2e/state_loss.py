@@ -175,6 +175,7 @@ def write_much(d: Daemon, count: int = 20) -> None:
 
 
 def damage_the_database(d: Daemon, before: Guests) -> None:
+    check(len(DAMAGES) >= 11, f"only {len(DAMAGES)} damages are tried")
     uids = {name: uid_of(d, name) for name in before}
     already = len(set_aside(d))
     for number, (name, damage) in enumerate(DAMAGES.items(), already + 1):
@@ -207,6 +208,7 @@ def lose_records(d: Daemon, before: Guests) -> None:
         "writable by all": lambda p: p.chmod(0o666),
         "another user's": lambda p: os.chown(p, 65534, 65534),
     }
+    check(len(losses) >= 6, f"only {len(losses)} losses are tried")
     for name, lose in losses.items():
         for path in (record, network):
             lose(path)

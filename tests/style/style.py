@@ -1,10 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The rules of the house that a machine can check: format, licence headers, forbidden calls, syntax and names of scripts, links in the docs."""
+"""The rules of the house that a machine can check: format, licence headers, forbidden calls, syntax and names of scripts, links in the docs, and the
+tests behind docs/guarantees.md."""
 import pathlib
 import re
 import subprocess
 import sys
+
+sys.dont_write_bytecode = True
+import guarantees  # noqa: E402
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 
@@ -95,7 +99,7 @@ def links() -> list[str]:
 
 def main() -> int:
     sources = tracked("src/*.hpp", "src/*.cpp", "tests/*.hpp", "tests/*.cpp")
-    problems = formatted(sources) + source_rules(sources) + scripts() + names_in_python() + licences() + links()
+    problems = formatted(sources) + source_rules(sources) + scripts() + names_in_python() + licences() + links() + guarantees.problems()
     for problem in problems:
         print(problem)
     print(f"style: {len(sources)} sources, {len(problems)} problems")

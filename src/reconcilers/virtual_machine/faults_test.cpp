@@ -14,6 +14,7 @@ const std::vector<std::string> kStepNames{"ActivateRootDisk",  "DeactivateRootDi
                                           "ClearRunDirectory", "StartJob",           "ForgetJob"};
 
 TEST_CASE("a step that fails, before or after its effect, only delays the way to Ready, Stopped and gone") {
+  CHECK(kStepNames.size() >= 15);
   for (const auto& name : kStepNames) {
     for (const auto point : {FaultPoint::BeforeEffect, FaultPoint::AfterEffect}) {
       for (std::size_t count = 1; count <= 3; ++count) {
