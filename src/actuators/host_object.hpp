@@ -45,6 +45,7 @@ struct HostObject {
   bool recorded = false;    // the record of its owner (vm.json, object.json) names it
   std::string in_use;       // by whom, as a sentence's end ("/dev/dm-0", "2 ports"); empty: by nobody
   bool holds_data = false;  // disks or a built image: gone for good when it is removed
+  bool suspended = false;   // a node: who has it open cannot end before it is resumed
   bool operator==(const HostObject&) const = default;
 };
 

@@ -173,6 +173,7 @@ class Builder {
     }
     const auto* record = record_of(object.uid);
     object.recorded = record != nullptr && record->dm_name == node.name;
+    object.suspended = node.suspended;
     if (node.open_count > 0) object.in_use = plural(static_cast<std::size_t>(node.open_count), "opener");
   }
 

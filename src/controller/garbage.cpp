@@ -106,6 +106,14 @@ std::vector<actuators::Step> steps_for(const GarbageRow& row, Permission permiss
   return {};
 }
 
+// What a process asked of a suspended node does not come back before that is resumed, and the process does not end.
+std::vector<actuators::Step> steps_to_end(const std::string& uid, const std::vector<const GarbageRow*>& group) {
+  std::vector<actuators::Step> steps{actuators::KillVmm{uid}};
+  if (std::ranges::any_of(group, [](const GarbageRow* row) { return row->object.suspended && !row->object.in_use.empty(); }))
+    steps.emplace_back(actuators::ActivateRootDisk{.vm_uid = uid});
+  return steps;
+}
+
 }  // namespace
 
 std::string_view name_of(Fate fate) {
@@ -163,7 +171,7 @@ std::vector<Teardown> plan_teardown(const std::vector<GarbageRow>& rows, Permiss
     const auto living = std::ranges::find_if(group, [](const GarbageRow* row) { return lives(row->object); });
     if (living != group.end()) {
       // The barrier: nothing under a living VMM is taken away.
-      if (permission == Permission::Everything) teardown.steps.emplace_back(actuators::KillVmm{uid});
+      if (permission == Permission::Everything) teardown.steps = steps_to_end(uid, group);
       teardown.waits_for = fmt::format("{} {} to end", actuators::name_of((*living)->object.type), (*living)->object.name);
     } else {
       for (const auto* row : group) std::ranges::move(steps_for(*row, permission), std::back_inserter(teardown.steps));

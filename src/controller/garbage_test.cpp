@@ -102,13 +102,15 @@ struct GarbageBench {
     const auto applied = host.apply(step);
     REQUIRE_MESSAGE(applied, (applied ? "" : applied.error().message));
   }
-  void launch(const std::string& uid) {
+  void launch(const std::string& uid, bool has_node = false) {
+    host.set_device_mapper(has_node);
     host.add_file("/boot/vmlinuz", mib(8), 1);
     host.add_file("/boot/initrd", mib(8), 1);
     host.add_file("/base", mib(64), 1);
     must(actuators::MakeVmDirectory{.vm_uid = uid, .addresses = {}});
     must(actuators::StartJob{.key = {uid, "root-disk"},
                              .spec = actuators::MakeRootDisk{.vm_uid = uid, .base_path = "/base", .size = mib(100)}});
+    if (has_node) must(actuators::ActivateRootDisk{uid, mib(100)});
     must(actuators::WriteVmInitrd{.vm_uid = uid, .base_initrd = "/boot/initrd", .config = {}});
     must(actuators::MakeBridge{.network_uid = kNetwork, .name = actuators::bridge_name(kNetwork), .address = "10.1.2.1/24"});
     must(actuators::WriteNat{.network_uid = kNetwork,
@@ -124,7 +126,9 @@ struct GarbageBench {
         .kernel_path = "/boot/vmlinuz",
         .initrd_path = actuators::vm_initrd_path(layout, uid).string(),
         .kernel_args = {},
-        .disks = {{.name = "root", .path = actuators::root_disk_path(layout, uid).string(), .lock_path = ""}},
+        .disks = {{.name = "root",
+                   .path = (has_node ? actuators::dm_device_path(uid) : actuators::root_disk_path(layout, uid)).string(),
+                   .lock_path = has_node ? actuators::root_cow_path(layout, uid).string() : ""}},
         .nics = {{.tap = actuators::tap_name(uid, 0), .mac = actuators::mac_of(uid, 0)}}});
     must(actuators::ForgetJob{.key = {uid, "root-disk"}});
   }
@@ -245,6 +249,20 @@ TEST_CASE("a running machine of which the store knows nothing is listed, left al
   CHECK(bench.host.leftovers().empty());
   CHECK(bench.host.links().empty());
   CHECK(bench.metrics.text().find("banger_orphans 0") != std::string::npos);
+}
+
+TEST_CASE("an orphaned machine ends and goes also when somebody suspended its root device and its directory is lost") {
+  Bench bench;
+  bench.launch(kVm, true);
+  bench.host.suspend(kVm);
+  bench.host.lose_directory(kVm);
+  const auto before = bench.host.mutations();
+  CHECK(bench.collect(Permission::Harmless).done.empty());
+  CHECK(bench.host.mutations() == before);
+  for (int i = 0; i < 3; ++i) CHECK(bench.collect(Permission::Everything).failed.empty());
+  CHECK(bench.orphans() == 0);
+  CHECK(bench.host.nodes().empty());
+  CHECK(bench.host.vmm_count(kVm) == 0);
 }
 
 TEST_CASE("by itself the daemon takes only what was an orphan twice, no data, and nothing in adopt mode") {
