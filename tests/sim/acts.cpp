@@ -224,7 +224,9 @@ bool Simulation::by_calls(const Op& op) {
       const bool fails = op.more % 3 != 0;
       sim_.fail_jobs(name, fails ? std::optional(errno_error("simulated", errno_of(op.more % kErrnos))) : std::nullopt);
       if (name == "sync") {
-        for (std::uint32_t vm = 0; vm < schedule_.vms; ++vm) ledger_.of(uid_of(vm)).honest = !fails;
+        for (std::uint32_t vm = 0; vm < schedule_.vms; ++vm) {
+          if (const auto uid = uid_of(vm); !uid.empty()) ledger_.of(uid).honest = !fails;
+        }
       }
       return true;
     }

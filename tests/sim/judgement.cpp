@@ -50,12 +50,6 @@ bool foreign_things(const actuators::VmView& view) {
   return link || loop || (view.snapshot && !view.snapshot->ours);
 }
 
-// Open: a device under a living VMM whose root.cow somebody unlinked cannot be loaded again, and that is tried for ever
-// (seeds 1158, 1933). Nothing but a person can help such a VM, and the daemon does not say so.
-bool tries_for_ever(const VmFacts& facts, const actuators::VmView& view) {
-  return facts.lost.contains("root") && view.vmm.vmm && view.snapshot;
-}
-
 }  // namespace
 
 // Nothing goes wrong from now on, and what a person would mend is mended.
@@ -114,7 +108,7 @@ bool Simulation::is_quiet() {
         // Beside somebody else's things it may fail for as long as they are there.
         const auto& uid = object.meta.uid;
         const auto view = sim_.observe_vm(uid, 8);
-        if (foreign_things(*view) || tries_for_ever(ledger_.of(uid), *view)) continue;
+        if (foreign_things(*view)) continue;
         unrest_ = fmt::format("{} fails: {}", api::to_string(api::key_of(object)),
                               kind == api::Kind::VirtualMachine ? said(status_of(object).conditions, "Ready") : "");
       }
@@ -217,7 +211,6 @@ void Simulation::check_vm(const api::Object& vm) {
                     !view.vmm.vmm;
   const bool bad_disk = view.snapshot && (view.snapshot->invalid || view.snapshot->overflow);
   if (!facts.lost.empty() && is_true(status.conditions, "DataLost")) return;
-  if (tries_for_ever(facts, view)) return;
   if (!no_image && !left && !bad_disk && !is_true(status.conditions, "RootDiskInvalid"))
     ledger_.fail("I1", fmt::format("{} is not Ready: {}", name, ready));
 }
