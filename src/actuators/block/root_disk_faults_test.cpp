@@ -139,9 +139,12 @@ TEST_CASE("a whole stack is up and down in milliseconds, and watching many costs
   const auto since = [](Clock::time_point begin) {
     return std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
   };
+  constexpr double kTarget = 10;  // ms a VM; said, not judged: other work on the machine is no fault of ours
   std::vector<std::string> uids;
-  for (unsigned i = 0; i < kCount; ++i) uids.push_back(f.make(i, mib(8)));
   auto begin = Clock::now();
+  for (unsigned i = 0; i < kCount; ++i) uids.push_back(f.make(i, mib(8)));
+  const auto files = since(begin) / kCount;
+  begin = Clock::now();
   for (const auto& uid : uids) REQUIRE(f.activate(uid));
   const auto up = since(begin) / kCount;
   begin = Clock::now();
@@ -170,8 +173,11 @@ TEST_CASE("a whole stack is up and down in milliseconds, and watching many costs
   begin = Clock::now();
   for (const auto& uid : uids) CHECK(done(apply(DeactivateRootDisk{uid}), Applied::Changed));
   const auto down = since(begin) / kCount;
-  MESSAGE("a VM: up ", up, " ms, seen to be right ", again, " ms, down ", down, " ms; all ", kCount,
-          " observed in one pass: ", seen, " ms");
+  MESSAGE(fmt::format("the whole dm stack of a VM (two loops, one shared, and the node): {:.2f} ms of {:.0f} ms, {}", up, kTarget,
+                      up <= kTarget ? "the target is met" : "THE TARGET IS MISSED"));
+  MESSAGE(
+      fmt::format("a VM: its files {:.2f} ms, seen to be right {:.2f} ms, down {:.2f} ms; all {} observed in one pass: {:.2f} ms",
+                  made, again, down, kCount, seen));
   if (!testing::is_installed("dmsetup") || !testing::is_installed("losetup")) return;
   // The same by programs, as a script would, in the same run; the base loop is there already.
   const auto shared = attach_loop({.file = f.base, .access = LoopAccess::ReadOnly, .label = ""});
