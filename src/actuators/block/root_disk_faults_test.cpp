@@ -177,7 +177,7 @@ TEST_CASE("a whole stack is up and down in milliseconds, and watching many costs
                       up <= kTarget ? "the target is met" : "THE TARGET IS MISSED"));
   MESSAGE(
       fmt::format("a VM: its files {:.2f} ms, seen to be right {:.2f} ms, down {:.2f} ms; all {} observed in one pass: {:.2f} ms",
-                  made, again, down, kCount, seen));
+                  files, again, down, kCount, seen));
   if (!testing::is_installed("dmsetup") || !testing::is_installed("losetup")) return;
   // The same by programs, as a script would, in the same run; the base loop is there already.
   const auto shared = attach_loop({.file = f.base, .access = LoopAccess::ReadOnly, .label = ""});
