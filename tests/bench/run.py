@@ -166,7 +166,8 @@ class Bench:
         for i in range(times):
             number, total = seen()
             subprocess.run(["ip", "tuntap", "add", "dev", "foreign", "mode", "tap"], check=True)
-            self.sides.wait_for("a resync", lambda: seen()[0] > number, pause=0.02)
+            time.sleep(0.3)  # asking meanwhile would be measured too
+            self.sides.wait_for("a resync", lambda: seen()[0] > number, pause=0.1)
             time.sleep(0.4)
             subprocess.run(["ip", "link", "del", "dev", "foreign"], check=True)
             time.sleep(0.4)
