@@ -3,6 +3,7 @@
 // through its event parser.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <boost/json/basic_parser_impl.hpp>
 #include <boost/json/value.hpp>
 #include <unordered_set>
@@ -17,8 +18,8 @@ namespace json = boost::json;
 
 struct Open {
   TreeNode node;
-  std::string key;  // of the entry whose value comes next
-  std::unordered_set<std::string> keys;
+  std::string key;                       // of the entry whose value comes next
+  std::unordered_set<std::string> keys;  // of all entries, from the moment that there are many
   bool skip_value = false;
 };
 
@@ -48,8 +49,9 @@ class TreeHandler {
   bool on_key(json::string_view part, std::size_t, json::error_code&) {
     text_.append(part.data(), part.size());
     auto& top = stack_.back();
-    top.key = std::exchange(text_, {});
-    top.skip_value = !top.keys.insert(top.key).second && duplicates_ == Duplicates::Refused;
+    top.key.swap(text_);
+    text_.clear();
+    top.skip_value = duplicates_ == Duplicates::Refused && has_key(top);
     if (top.skip_value) {
       refusals_.push_back({.field = path() + printable(top.key),
                            .reason = "FieldValueDuplicate",
@@ -78,6 +80,16 @@ class TreeHandler {
   bool on_comment(json::string_view, json::error_code&) { return true; }
 
  private:
+  // Whether the key that was just read has an entry already. Most objects are small, and a look at each key costs least.
+  static bool has_key(Open& object) {
+    constexpr std::size_t kFew = 16;
+    const auto& entries = object.node.entries;
+    if (entries.size() < kFew) return std::ranges::find(entries, object.key, &Entry::key) != entries.end();
+    if (object.keys.empty()) {
+      for (const auto& entry : entries) object.keys.insert(entry.key);
+    }
+    return !object.keys.insert(object.key).second;
+  }
   bool open(TreeNode::Type type) {
     stack_.emplace_back();
     stack_.back().node.type = type;
@@ -107,6 +119,7 @@ class TreeHandler {
     if (top.node.type == TreeNode::Type::List) {
       top.node.items.push_back(std::move(node));
     } else if (!top.skip_value) {
+      if (top.node.entries.empty()) top.node.entries.reserve(8);
       top.node.entries.push_back({.key = top.key, .value = std::move(node)});
     }
     return true;
