@@ -199,6 +199,7 @@ Result<void> Database::scan(const std::string& from, const std::string& to, cons
   rocksdb::ReadOptions options;
   options.verify_checksums = true;
   options.fill_cache = false;
+  options.readahead_size = std::size_t{256} << 10U;  // scans are of all keys of a kind: not a read for each block of 4 KiB
   const rocksdb::Slice bound(to);
   options.iterate_upper_bound = &bound;
   const std::unique_ptr<rocksdb::Iterator> at(handle_->db->NewIterator(options));

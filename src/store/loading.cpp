@@ -3,8 +3,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
+#include <optional>
 #include <utility>
+#include <vector>
 
 #include "store/naming.hpp"
 #include "store/record.hpp"
@@ -75,29 +78,47 @@ Result<void> load_objects(Database& database, Table& table) {
   });
 }
 
-// Each index entry points to a living object, and there are as many as objects with a uid.
-Result<void> check_indexes(Database& database, const Table& table) {
-  std::map<std::string, std::string, std::less<>> expected;
-  for (const auto& [key, object] : table.objects()) {
-    const auto& uid = object->meta.uid;
-    if (const auto id = short_id(uid)) {
-      expected[record::uid_key(uid)] = record::object_key(key);
-      expected[record::short_id_key(*id)] = uid;
-    }
-  }
+using Index = std::vector<std::pair<std::string, std::string>>;  // key and value
+
+// The smallest key that is missing.
+Result<std::optional<std::string>> check_index(Database& database, char prefix, Index expected) {
+  std::ranges::sort(expected);
+  auto at = expected.begin();
+  std::optional<std::string> missing;
   const auto check = [&](std::string_view key, std::string_view payload) -> Result<void> {
-    const auto found = expected.find(key);
-    if (found == expected.end() || found->second != payload) {
+    for (; at != expected.end() && at->first < key; ++at) {
+      if (!missing) missing = at->first;
+    }
+    if (at == expected.end() || at->first != key || at->second != payload) {
       return fail(internal(fmt::format("the index {} points to {}, which is not there", record::describe_key(key),
                                        record::describe_key(payload))));
     }
-    expected.erase(found);
+    ++at;
     return {};
   };
-  BGR_CHECK(for_each(database, 'u', check));
-  BGR_CHECK(for_each(database, 's', check));
-  if (expected.empty()) return {};
-  return fail(internal(fmt::format("the index {} is missing", record::describe_key(expected.begin()->first))));
+  BGR_CHECK(for_each(database, prefix, check));
+  if (at != expected.end() && !missing) missing = at->first;
+  return missing;
+}
+
+// Each index entry points to a living object, and there are as many as objects with a uid.
+Result<void> check_indexes(Database& database, const Table& table) {
+  Index uids;
+  Index short_ids;
+  uids.reserve(table.objects().size());
+  short_ids.reserve(table.objects().size());
+  for (const auto& [key, object] : table.objects()) {
+    const auto& uid = object->meta.uid;
+    if (const auto id = short_id(uid)) {
+      uids.emplace_back(record::uid_key(uid), record::object_key(key));
+      short_ids.emplace_back(record::short_id_key(*id), uid);
+    }
+  }
+  BGR_TRY(const auto no_uid, check_index(database, 'u', std::move(uids)));
+  BGR_TRY(const auto no_short_id, check_index(database, 's', std::move(short_ids)));
+  const auto& missing = no_short_id ? no_short_id : no_uid;
+  if (!missing) return {};
+  return fail(internal(fmt::format("the index {} is missing", record::describe_key(*missing))));
 }
 
 Result<void> check_changelog(Database& database, Revision compacted, Revision revision) {
