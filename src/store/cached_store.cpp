@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "api/codec.hpp"
+#include "base/fnv1a.hpp"
 #include "store/naming.hpp"
 #include "store/visit.hpp"
 
@@ -84,6 +85,19 @@ Revision CachedStore::visit(const ListQuery& query, const std::function<void(con
   return revision;
 }
 
+Revision CachedStore::last_change(api::Kind kind) {
+  const std::shared_lock lock(state_mutex_);
+  return table_.last_change(kind);
+}
+
+Result<std::uint64_t> stamp(Store& store, api::Kind kind) {
+  if (auto* cached = dynamic_cast<CachedStore*>(&store)) return cached->last_change(kind);
+  std::uint64_t stamp = kFnv1aStart;
+  BGR_CHECK(visit(store, {.kind = kind, .ns = std::nullopt},
+                  [&](const api::Object& object) { stamp = fnv1a_step(stamp, object.meta.resource_version); }));
+  return stamp;
+}
+
 Result<Revision> visit(Store& store, const ListQuery& query, const std::function<void(const api::Object&)>& see) {
   if (auto* cached = dynamic_cast<CachedStore*>(&store)) return cached->visit(query, see);
   BGR_TRY(const auto listing, store.list(query));  // a store that wraps another
@@ -135,6 +149,7 @@ void CachedStore::commit(const std::vector<PendingWrite*>& batch) {
 void CachedStore::load(Table table, std::vector<Change> missed) {
   const std::unique_lock lock(state_mutex_);
   table_ = std::move(table);
+  for (const auto& change : missed) table_.note_change(api::kind_of(change.object), change.revision);
   feed_->publish(std::move(missed));
 }
 

@@ -9,6 +9,7 @@
 
 #include "store/fixtures_test.hpp"
 #include "store/naming.hpp"
+#include "store/visit.hpp"
 
 namespace banger::store {
 namespace {
@@ -391,6 +392,27 @@ ON_BOTH("a list and a watch from its revision rebuild the state while others wri
   const auto last = must(f.store->list({}));
   REQUIRE(last.objects.size() == replica.size());
   for (const auto& object : last.objects) CHECK(replica.at(api::key_of(object)) == object);
+}
+
+ON_BOTH("the stamp of a kind is another one after every change of an object of it, and after no other change") {
+  Fixture f;
+  std::set<std::uint64_t> seen;
+  const auto is_new = [&] { return seen.insert(must(stamp(*f.store, api::Kind::VirtualMachine))).second; };
+  CHECK(is_new());
+  auto web = stored(*f.store, make_vm("web"));
+  CHECK(is_new());
+  auto db = stored(*f.store, make_vm("db"));
+  CHECK(is_new());
+  CHECK_FALSE(is_new());
+  web.meta.labels["changed"] = "yes";
+  CHECK(must(f.store->update(web)).meta.resource_version > web.meta.resource_version);
+  CHECK(is_new());
+  must(f.store->remove(vm_key("web"), std::nullopt));
+  CHECK(is_new());
+  must(f.store->remove(vm_key("db"), std::nullopt));
+  CHECK(is_new());
+  CHECK(must(stamp(*f.store, api::Kind::Image)) == must(stamp(*f.store, api::Kind::Kernel)));
+  CHECK_FALSE(is_new());
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "store/naming.hpp"
@@ -23,8 +24,19 @@ std::vector<ObjectPtr> Table::list(const ListQuery& query) const {
   return out;
 }
 
+Revision Table::last_change(api::Kind kind) const {
+  const auto found = last_changes_.find(kind);
+  return found == last_changes_.end() ? 0 : found->second;
+}
+
+void Table::note_change(api::Kind kind, Revision revision) {
+  auto& last = last_changes_[kind];
+  last = std::max(last, revision);
+}
+
 void Table::apply(const Edit& edit) {
   revision_ = edit.revision;
+  note_change(edit.key.kind, edit.revision);
   if (edit.type != ChangeType::Deleted) {
     put(edit.key, edit.object);
     return;
@@ -35,6 +47,7 @@ void Table::apply(const Edit& edit) {
 
 void Table::put(const api::ObjectKey& key, ObjectPtr object) {
   if (auto id = short_id(object->meta.uid)) short_ids_.insert(std::move(*id));
+  note_change(key.kind, object->meta.resource_version);
   objects_[key] = std::move(object);
 }
 

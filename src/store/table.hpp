@@ -49,14 +49,17 @@ class Table {
   [[nodiscard]] bool has_short_id(const std::string& id) const { return short_ids_.contains(id); }
   [[nodiscard]] const std::map<api::ObjectKey, ObjectPtr>& objects() const { return objects_; }
   [[nodiscard]] Revision revision() const { return revision_; }
+  [[nodiscard]] Revision last_change(api::Kind kind) const;  // of an object of the kind; of removals those that were noted
 
   void apply(const Edit& edit);
   void put(const api::ObjectKey& key, ObjectPtr object);  // while loading
+  void note_change(api::Kind kind, Revision revision);
   void set_revision(Revision revision) { revision_ = revision; }
 
  private:
   std::map<api::ObjectKey, ObjectPtr> objects_;
   std::set<std::string> short_ids_;
+  std::map<api::Kind, Revision> last_changes_;
   Revision revision_ = 0;
 };
 

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <map>
+#include <string_view>
+#include <unordered_map>
 #include <utility>
 
 #include "base/fnv1a.hpp"
@@ -44,7 +46,7 @@ std::uint64_t stamp_of_surroundings(store::Objects& objects) {
   const auto mix = [&](std::uint64_t number) { stamp = fnv1a_step(stamp, number); };
   for (const auto kind : {api::Kind::Image, api::Kind::Kernel, api::Kind::Network, api::Kind::AddressLease}) {
     mix(static_cast<std::uint64_t>(kind));
-    see_all(objects, kind, [&](const api::Object& object) { mix(object.meta.resource_version); });
+    mix(store::stamp(objects.store(), kind).value_or(0));
   }
   return stamp;
 }
@@ -119,12 +121,16 @@ void Drift::keep(Memory memory) {
 std::vector<api::ObjectKey> Drift::find(store::Objects& objects, const actuators::HostView& host, WallTime now) {
   Memory next{.around = stamp_of_surroundings(objects), .calm = {}};
   auto last = take(next.around);
+  next.calm.reserve(last.calm.size());
+  std::unordered_map<std::string_view, const Shared<actuators::VmView>*> slices;
+  slices.reserve(host.vms.size());
+  for (const auto& [uid, view] : host.vms) slices.emplace(uid, &view);
   Planner planner(objects, layout_, now);
   std::vector<api::ObjectKey> keys;
   see_all(objects, api::Kind::VirtualMachine, [&](const api::Object& vm) {
-    const auto slice = host.vms.find(vm.meta.uid);
+    const auto slice = slices.find(vm.meta.uid);
     Calm given{.resource_version = vm.meta.resource_version, .view = std::nullopt};
-    if (slice != host.vms.end()) given.view = slice->second;
+    if (slice != slices.end()) given.view = *slice->second;
     const auto before = last.calm.find(vm.meta.uid);
     if (before != last.calm.end() && before->second == given) {
       next.calm.insert(last.calm.extract(before));
