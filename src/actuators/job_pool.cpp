@@ -72,11 +72,17 @@ std::vector<JobView> JobPool::observe(const std::string& owner_uid) {
   return out;
 }
 
-std::vector<JobView> JobPool::observe_all() {
+Shared<JobView> JobPool::shared_view(Job& job) {
+  if (job.view.state == JobState::Running) return view_now(job);
+  if (!job.ended) job.ended = job.view;
+  return *job.ended;
+}
+
+std::vector<Shared<JobView>> JobPool::observe_all() {
   const std::lock_guard lock(mutex_);
-  std::vector<JobView> out;
+  std::vector<Shared<JobView>> out;
   out.reserve(jobs_.size());
-  for (const auto& [key, job] : jobs_) out.push_back(view_now(*job));
+  for (const auto& [key, job] : jobs_) out.push_back(shared_view(*job));
   return out;
 }
 

@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <stop_token>
 #include <string>
 #include <thread>
@@ -15,6 +16,7 @@
 
 #include "actuators/jobs.hpp"
 #include "base/clock.hpp"
+#include "base/shared.hpp"
 
 namespace banger::actuators {
 
@@ -44,7 +46,7 @@ class JobPool final : public Jobs {
   // Busy also while a job of this key that was forgotten has not stopped yet.
   Result<bool> start(const JobKey& key, const JobSpec& spec) override;
   std::vector<JobView> observe(const std::string& owner_uid) override;
-  std::vector<JobView> observe_all();
+  std::vector<Shared<JobView>> observe_all();  // sorted by key; one that has ended is the same one each time
   bool forget(const JobKey& key) override;
   void on_finished(std::function<void(const JobKey&)> callback) override;
 
@@ -57,9 +59,11 @@ class JobPool final : public Jobs {
     SteadyTime started;
     std::stop_source stop;
     bool forgotten = false;
+    std::optional<Shared<JobView>> ended;  // the view, once it was told after the end
   };
 
   [[nodiscard]] JobView view_now(const Job& job);
+  [[nodiscard]] Shared<JobView> shared_view(Job& job);
   std::shared_ptr<Job> take();  // the next to run; needs the lock; null: none may run now
   void work(const std::stop_token& stop);
   void run(const std::shared_ptr<Job>& job);

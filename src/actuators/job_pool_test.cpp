@@ -198,3 +198,22 @@ TEST_CASE("a pool is destroyed with jobs running and waiting") {
   CHECK(scene.running == 0);
   CHECK(scene.runs == 2);
 }
+
+TEST_CASE("a job that has ended is told as one and the same each time, one that runs as it is now") {
+  Scene scene;
+  REQUIRE(scene.pool->start(kSync, sync("a")));
+  REQUIRE(scene.until([&] { return scene.running == 1; }));
+  const auto running = scene.pool->observe_all().at(0);
+  CHECK(running->state == JobState::Running);
+  scene.clock.advance(1s);
+  CHECK(scene.pool->observe_all().at(0)->duration > running->duration);
+  scene.let_go();
+  REQUIRE(scene.until([&] { return scene.finished.size() == 1; }));
+  const auto ended = scene.pool->observe_all().at(0);
+  CHECK(ended->state == JobState::Done);
+  CHECK(ended == scene.pool->observe("vm-1").at(0));
+  CHECK(scene.pool->observe_all().at(0).is(ended));
+  REQUIRE(scene.pool->start(kSync, sync("b")));
+  CHECK_FALSE(scene.pool->observe_all().at(0)->state == JobState::Failed);
+  CHECK_FALSE(scene.pool->observe_all().at(0) == ended);
+}

@@ -6,9 +6,11 @@
 
 #include <algorithm>
 #include <future>
+#include <iterator>
 #include <mutex>
 #include <optional>
 #include <set>
+#include <span>
 #include <unordered_map>
 #include <utility>
 #include <variant>
@@ -142,7 +144,6 @@ class LocalHost final : public Host {
   void on_hint(std::function<void(const std::string& uid)> callback) override;
 
  private:
-  std::unordered_map<std::string, std::vector<JobView>> jobs_by_owner();
   Result<NetFacts> net_facts(const std::vector<NetworkQuery>& networks) const;
   Result<net::NetActuator*> net() const;
   Result<Applied> remove(const std::filesystem::path& directory, const std::string& owner);
@@ -252,17 +253,21 @@ Result<KernelView> LocalHost::observe_kernel(const KernelQuery& query) {
   return view;
 }
 
-std::unordered_map<std::string, std::vector<JobView>> LocalHost::jobs_by_owner() {
-  std::unordered_map<std::string, std::vector<JobView>> out;
-  for (auto& job : jobs_.observe_all()) out[job.key.owner_uid].push_back(std::move(job));
+// What is left is sorted by owner, and owners are asked for in that order.
+std::vector<Shared<JobView>> next_jobs(std::span<const Shared<JobView>>& left, const std::string& uid) {
+  const auto begin = std::ranges::find_if(left, [&](const auto& job) { return job->key.owner_uid >= uid; });
+  const auto end = std::find_if(begin, left.end(), [&](const auto& job) { return job->key.owner_uid != uid; });
+  std::vector<Shared<JobView>> out(begin, end);
+  left = {end, left.end()};
   return out;
 }
 
 Result<HostView> LocalHost::observe_all(const std::vector<NetworkQuery>& networks) {
   const std::lock_guard lock(looking_);
   const auto directories = vm_directories(layout_);
-  auto uids = directories;
-  for (auto& uid : machines_.cgroup_uids()) uids.insert(std::move(uid));
+  const auto groups = machines_.cgroup_uids();
+  std::set<std::string> uids;
+  std::ranges::set_union(directories, groups, std::inserter(uids, uids.end()));
   // The kernel's dump of links beside the reading of /proc; files by whoever is through first.
   LooksTogether files(files_, uids);
   auto beside = std::async(std::launch::async, [&] {
@@ -285,13 +290,14 @@ Result<HostView> LocalHost::observe_all(const std::vector<NetworkQuery>& network
     machines->merge(more);
   }
   auto links = links_by_vm(facts.links, uids);
-  auto jobs = jobs_by_owner();
+  const auto jobs = jobs_.observe_all();
+  std::span<const Shared<JobView>> jobs_left(jobs);
   HostView out;
   for (auto& [uid, machine] : *machines) {
     const auto root = roots.find(uid);
     // A group that nothing here knows is another daemon's.
-    if (!directories.contains(uid) && !machine.run_directory_exists && root == roots.end() &&
-        std::ranges::none_of(machine.vmm->processes, &ProcessView::names_socket)) {
+    if (!machine.run_directory_exists && root == roots.end() &&
+        std::ranges::none_of(machine.vmm->processes, &ProcessView::names_socket) && !directories.contains(uid)) {
       continue;
     }
     auto look = files.of(uid);
@@ -299,8 +305,8 @@ Result<HostView> LocalHost::observe_all(const std::vector<NetworkQuery>& network
     VmParts parts{.files = *std::move(look),
                   .machine = std::move(machine),
                   .root = root == roots.end() ? nullptr : &root->second,
-                  .links = std::move(links[uid]),
-                  .jobs = std::move(jobs[uid])};
+                  .links = std::move(links.at(uid)),
+                  .jobs = next_jobs(jobs_left, uid)};
     out.vms.emplace_hint(out.vms.end(), uid, views_.view_of(uid, std::move(parts)));
   }
   views_.keep_only(out.vms);

@@ -12,18 +12,7 @@
 namespace banger::actuators {
 namespace {
 
-using DiskStates = std::map<std::string, FileState>;
-
-bool are_as_before(const DiskStates& disks) {
-  return std::ranges::all_of(disks, [](const auto& disk) { return file_state(disk.first) == disk.second; });
-}
-
-DiskStates states_of_disks(const std::vector<DiskView>& disks) {
-  DiskStates out;
-  for (const auto& disk : disks) out.emplace(disk.path, file_state(disk.path));
-  return out;
-}
-
+template <class DiskStates>
 bool all_rested(const DiskStates& disks, std::int64_t now) {
   return std::ranges::all_of(disks, [now](const auto& disk) { return disk.second.rested(now); });
 }
@@ -41,19 +30,38 @@ bool VmFileLooks::States::rested(std::int64_t now) const {
   return directory.rested(now) && sidecar.rested(now) && initrd.rested(now);
 }
 
+std::string VmFileLooks::relative(const std::string& path) const { return path.substr(directories_.size() + 1); }
+
 VmFileLooks::Paths VmFileLooks::paths_of(const std::string& uid) const {
-  return {.directory = vm_dir(layout_, uid), .sidecar = sidecar_path(layout_, uid), .initrd = vm_initrd_path(layout_, uid)};
+  return {.directory = relative(vm_dir(layout_, uid)),
+          .sidecar = relative(sidecar_path(layout_, uid)),
+          .initrd = relative(vm_initrd_path(layout_, uid))};
 }
 
-VmFileLooks::States VmFileLooks::states_of(const Paths& paths) {
-  States out{.directory = file_state(paths.directory), .sidecar = {}, .initrd = {}};
+VmFileLooks::States VmFileLooks::states_of(const Paths& paths, const FilesBelow& directories) {
+  States out{.directory = directories.state(paths.directory), .sidecar = {}, .initrd = {}};
   if (!out.directory.exists) return out;
-  out.sidecar = file_state(paths.sidecar);
-  out.initrd = file_state(paths.initrd);
+  out.sidecar = directories.state(paths.sidecar);
+  out.initrd = directories.state(paths.initrd);
   return out;
 }
 
-Result<Shared<VmFiles>> VmFileLooks::look(const std::string& uid) {
+bool VmFileLooks::are_as_before(const DiskStates& disks, const FilesBelow& directories) {
+  return std::ranges::all_of(disks, [&](const auto& disk) { return directories.state(disk.first) == disk.second; });
+}
+
+VmFileLooks::DiskStates VmFileLooks::states_of_disks(const std::vector<DiskView>& disks, const FilesBelow& directories) const {
+  DiskStates out;
+  out.reserve(disks.size());
+  for (const auto& disk : disks) {
+    auto path = relative(disk.path);
+    const auto state = directories.state(path);
+    out.emplace_back(std::move(path), state);
+  }
+  return out;
+}
+
+Result<Shared<VmFiles>> VmFileLooks::look(const std::string& uid, const FilesBelow& directories) {
   ReadingPtr last;
   {
     const std::lock_guard lock(mutex_);
@@ -61,13 +69,13 @@ Result<Shared<VmFiles>> VmFileLooks::look(const std::string& uid) {
   }
   const auto now = clock_();
   const auto fresh_paths = last ? std::nullopt : std::optional(paths_of(uid));
-  const auto states = states_of(last ? last->paths : *fresh_paths);
+  const auto states = states_of(last ? last->paths : *fresh_paths, directories);
   ReadingPtr next = last;
   if (!last || !last->rested || !(last->states == states)) {
-    BGR_TRY(next, read(uid, last ? last->paths : *fresh_paths, states, now));
+    BGR_TRY(next, read(uid, last ? last->paths : *fresh_paths, states, directories, now));
     if (last && next->files == last->files) next = with_files(*next, last->files);
-  } else if (!last->disks_rested || !are_as_before(last->disks)) {
-    BGR_TRY(next, read_disks(uid, *last, now));
+  } else if (!last->disks_rested || !are_as_before(last->disks, directories)) {
+    BGR_TRY(next, read_disks(uid, *last, directories, now));
   }
   if (next != last) {
     const std::lock_guard lock(mutex_);
@@ -77,7 +85,7 @@ Result<Shared<VmFiles>> VmFileLooks::look(const std::string& uid) {
 }
 
 Result<VmFileLooks::ReadingPtr> VmFileLooks::read(const std::string& uid, Paths paths, const States& states,
-                                                  std::int64_t now) const {
+                                                  const FilesBelow& directories, std::int64_t now) const {
   VmView view{.uid = uid};
   add_sidecar(view, layout_);
   VmFiles files{.directory_exists = view.directory_exists,
@@ -91,17 +99,23 @@ Result<VmFileLooks::ReadingPtr> VmFileLooks::read(const std::string& uid, Paths 
   const bool rested = states.rested(now) && files.sidecar.has_value();
   const Reading without_disks{
       .paths = std::move(paths), .states = states, .rested = rested, .disks = {}, .files = std::move(files)};
-  return read_disks(uid, without_disks, now);
+  return read_disks(uid, without_disks, directories, now);
 }
 
-// The states are taken first: what changes while the disks are read shows at the next look.
-Result<VmFileLooks::ReadingPtr> VmFileLooks::read_disks(const std::string& uid, const Reading& before, std::int64_t now) const {
+// The states of disks that were known are taken first: what changes while they are read shows at the next look. Those of others
+// are taken after, and tell of the reading where they had rested before it (now is older than that) and say the same as it.
+Result<VmFileLooks::ReadingPtr> VmFileLooks::read_disks(const std::string& uid, const Reading& before,
+                                                        const FilesBelow& directories, std::int64_t now) const {
   auto next = std::make_shared<Reading>(before);
-  next->disks = states_of_disks(before.files->disks);
+  next->disks = states_of_disks(before.files->disks, directories);
   BGR_TRY(auto disks, block::observe_disks(layout_, uid));
   const bool same = disks == before.files->disks;
   next->disks_rested = same && all_rested(next->disks, now);
   if (!same) {
+    next->disks = states_of_disks(disks, directories);
+    next->disks_rested = all_rested(next->disks, now) && std::ranges::equal(next->disks, disks, [](const auto& a, const auto& b) {
+                           return a.second.size == b.size.value && a.second.blocks * 512 == b.allocated.value;
+                         });
     auto files = *before.files;
     files.disks = std::move(disks);
     next->files = std::move(files);
@@ -111,14 +125,15 @@ Result<VmFileLooks::ReadingPtr> VmFileLooks::read_disks(const std::string& uid, 
 
 void VmFileLooks::keep_only(const std::set<std::string>& uids) {
   const std::lock_guard lock(mutex_);
+  if (readings_.size() <= uids.size()) return;  // next to never is one left over, and then no more are kept than there are VMs
   std::erase_if(readings_, [&](const auto& reading) { return !uids.contains(reading.first); });
 }
 
 LooksTogether::LooksTogether(VmFileLooks& looks, const std::set<std::string>& uids)
-    : looks_(looks), uids_(uids.begin(), uids.end()), seen_(uids_.size()) {}
+    : looks_(looks), directories_(looks.directories()), uids_(uids.begin(), uids.end()), seen_(uids_.size()) {}
 
 void LooksTogether::take_part() {
-  for (std::size_t i = next_++; i < uids_.size(); i = next_++) seen_[i] = looks_.look(uids_[i]);
+  for (std::size_t i = next_++; i < uids_.size(); i = next_++) seen_[i] = looks_.look(uids_[i], directories_);
 }
 
 std::set<std::string> LooksTogether::with_root_files() const {
@@ -130,10 +145,12 @@ std::set<std::string> LooksTogether::with_root_files() const {
   return out;
 }
 
-Result<Shared<VmFiles>> LooksTogether::of(const std::string& uid) const {
-  const auto found = std::ranges::lower_bound(uids_, uid);
-  if (found == uids_.end() || *found != uid) return looks_.look(uid);
-  return *seen_[static_cast<std::size_t>(found - uids_.begin())];
+Result<Shared<VmFiles>> LooksTogether::of(const std::string& uid) {
+  auto at = told_;
+  if (at >= uids_.size() || uids_[at] != uid) at = static_cast<std::size_t>(std::ranges::lower_bound(uids_, uid) - uids_.begin());
+  if (at == uids_.size() || uids_[at] != uid) return looks_.look(uid);
+  told_ = at + 1;
+  return *seen_[at];
 }
 
 }  // namespace banger::actuators

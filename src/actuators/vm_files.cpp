@@ -5,10 +5,13 @@
 #include <fmt/format.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
-#include <system_error>
+#include <iterator>
+#include <vector>
 
+#include "base/file_state.hpp"
 #include "base/files.hpp"
 #include "base/random.hpp"
 
@@ -91,14 +94,12 @@ Result<Applied> remove_directory(const std::filesystem::path& path) {
 }
 
 std::set<std::string> vm_directories(const Layout& layout) {
-  std::set<std::string> out;
-  std::error_code error;
-  std::filesystem::directory_iterator it(layout.state_dir / "vms", error);
-  for (; !error && it != std::filesystem::directory_iterator(); it.increment(error)) {
-    auto name = it->path().filename().native();
-    if (is_uid(name)) out.insert(std::move(name));
-  }
-  return out;
+  std::vector<std::string> names;
+  for_each_name(layout.state_dir / "vms", [&](std::string_view name) {
+    if (is_uid(name)) names.emplace_back(name);
+  });
+  std::ranges::sort(names);
+  return {std::move_iterator(names.begin()), std::move_iterator(names.end())};
 }
 
 }  // namespace banger::actuators

@@ -37,9 +37,9 @@ VmView view_of(const std::string& uid, const VmFiles& files, const std::string& 
 Shared<VmView> VmViews::view_of(const std::string& uid, VmParts parts) {
   const auto before = given_.find(uid);
   if (before != given_.end()) {
-    const auto& [files, vmm, view] = before->second;
+    const auto& [files, vmm, jobs, view] = before->second;
     if (files.is(parts.files) && vmm.is(parts.machine.vmm) && view->run_directory_exists == parts.machine.run_directory_exists &&
-        are_as_seen(parts.links, view->links) && is_as_seen(parts.root, *view) && view->jobs == parts.jobs) {
+        are_as_seen(parts.links, view->links) && is_as_seen(parts.root, *view) && jobs == parts.jobs) {
       return view;
     }
   }
@@ -53,30 +53,39 @@ Shared<VmView> VmViews::view_of(const std::string& uid, VmParts parts) {
   }
   view.links.reserve(parts.links.size());
   for (const auto* link : parts.links) view.links.push_back(*link);
-  view.jobs = std::move(parts.jobs);
-  Given given{.files = std::move(parts.files), .vmm = std::move(parts.machine.vmm), .view = std::move(view)};
+  view.jobs.reserve(parts.jobs.size());
+  for (const auto& job : parts.jobs) view.jobs.push_back(*job);
+  Given given{.files = std::move(parts.files),
+              .vmm = std::move(parts.machine.vmm),
+              .jobs = std::move(parts.jobs),
+              .view = std::move(view)};
   return given_.insert_or_assign(uid, std::move(given)).first->second.view;
 }
 
 void VmViews::keep_only(const std::map<std::string, Shared<VmView>>& views) {
+  if (given_.size() == views.size()) return;
   std::erase_if(given_, [&](const auto& given) { return !views.contains(given.first); });
 }
 
-std::unordered_map<std::string, std::vector<const LinkView*>> links_by_vm(const std::vector<LinkView>& links,
-                                                                          const std::set<std::string>& uids) {
-  std::unordered_map<std::string, std::string> by_short_id;
+std::unordered_map<std::string_view, std::vector<const LinkView*>> links_by_vm(const std::vector<LinkView>& links,
+                                                                               const std::set<std::string>& uids) {
+  std::unordered_map<std::string_view, std::vector<const LinkView*>> all;
+  std::unordered_map<std::string, std::string_view> by_short_id;
+  all.reserve(uids.size());
   by_short_id.reserve(uids.size());
-  for (const auto& uid : uids) by_short_id.emplace(short_id(uid), uid);
-  std::unordered_map<std::string, std::vector<const LinkView*>> out;
+  for (const auto& uid : uids) {
+    all.try_emplace(uid);
+    by_short_id.emplace(short_id(uid), uid);
+  }
   for (const auto& link : links) {
-    const bool labelled = uids.contains(link.owner);
-    if (labelled) out[link.owner].push_back(&link);
+    const auto labelled = all.find(link.owner);
+    if (labelled != all.end()) labelled->second.push_back(&link);
     const auto id = short_id_of_tap(link.name);
     const auto by_name = id ? by_short_id.find(*id) : by_short_id.end();
-    if (by_name != by_short_id.end() && by_name->second != link.owner) out[by_name->second].push_back(&link);
+    if (by_name != by_short_id.end() && by_name->second != link.owner) all.at(by_name->second).push_back(&link);
   }
-  for (auto& [uid, own] : out) std::ranges::sort(own, {}, &LinkView::name);
-  return out;
+  for (auto& [uid, own] : all) std::ranges::sort(own, {}, &LinkView::name);
+  return all;
 }
 
 }  // namespace banger::actuators

@@ -3,7 +3,11 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
+#include <string_view>
+
+#include "base/unique_fd.hpp"
 
 namespace banger {
 
@@ -28,6 +32,21 @@ struct FileState {
 
 // By lstat(2): a symbolic link is itself. What cannot be looked at does not exist.
 FileState file_state(const std::string& path);
+
+// For many looks below one directory, whose own path is walked once instead of each time. To be made anew for each round of
+// looks: what bears the directory's name may be another one by then.
+class FilesBelow {
+ public:
+  explicit FilesBelow(std::string directory);
+  [[nodiscard]] FileState state(const std::string& relative) const;  // file_state() of directory/relative
+
+ private:
+  std::string directory_;
+  UniqueFd fd_;  // none: looked at by whole paths
+};
+
+// Each name in a directory, without those that begin with a dot. One that cannot be read has none.
+void for_each_name(const std::string& directory, const std::function<void(std::string_view)>& see);
 
 std::int64_t file_clock();  // now, by the clock that files are stamped with
 

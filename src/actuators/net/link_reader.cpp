@@ -64,7 +64,7 @@ Result<std::vector<Cidr>> read_addresses(RouteSocket& socket, int index) {
 
 std::vector<LinkView> views_of(std::vector<LinkRecord> links, const std::vector<AddressRecord>& addresses) {
   const auto index_of = [](const LinkRecord& link) { return static_cast<int>(link.view.index); };
-  std::ranges::stable_sort(links, {}, index_of);
+  if (!std::ranges::is_sorted(links, {}, index_of)) std::ranges::stable_sort(links, {}, index_of);  // the kernel's order, mostly
   const auto duplicates = std::ranges::unique(links, {}, index_of);
   links.erase(duplicates.begin(), duplicates.end());
   const auto find = [&](int index) {

@@ -16,6 +16,7 @@
 #include <system_error>
 
 #include "actuators/names.hpp"
+#include "base/file_state.hpp"
 #include "base/files.hpp"
 #include "base/text.hpp"
 
@@ -229,14 +230,15 @@ Result<bool> Cgroups::remove(std::string_view uid) {
 }
 
 std::vector<std::string> Cgroups::uids() const {
-  std::set<std::string> out;
+  std::vector<std::string> out;
   for (const auto& root : hierarchy_.roots) {
-    std::error_code error;
-    for (fs::directory_iterator it(root / kSlice, error), end; !error && it != end; it.increment(error)) {
-      if (auto uid = uid_of_cgroup(it->path().native())) out.insert(*std::move(uid));
-    }
+    for_each_name(root / kSlice, [&](std::string_view name) {
+      if (auto uid = uid_of_cgroup(name)) out.push_back(*std::move(uid));
+    });
   }
-  return {out.begin(), out.end()};
+  std::ranges::sort(out);
+  out.erase(std::ranges::unique(out).begin(), out.end());
+  return out;
 }
 
 Result<std::vector<UniqueFd>> Cgroups::open_for_spawn(std::string_view uid) const {

@@ -181,8 +181,10 @@ Result<std::map<std::string, Look>> Machines::observe_all(const std::set<std::st
   const auto qemu = look_at_qemu();
   verified_.drop_ended();
   std::map<std::string, Look> out;
+  if (uids.empty()) return out;
+  const FilesBelow run_directories(vm_run_dir(options_.layout, *uids.begin()).parent_path());
   for (const auto& uid : uids) {
-    const auto run_directory = file_state(vm_run_dir(options_.layout, uid));
+    const auto run_directory = run_directories.state(short_id(uid));
     const auto known = verified_.find(uid);
     const bool holds = known && known->run_directory == run_directory;
     out.emplace_hint(out.end(), uid, Look{holds ? known->view : read_group(uid, run_directory, qemu), run_directory.exists});
@@ -193,13 +195,15 @@ Result<std::map<std::string, Look>> Machines::observe_all(const std::set<std::st
 
 // What is in a verified group is not asked.
 Result<void> Machines::add_strays(std::map<std::string, Look>& looks, Strays strays) {
-  std::unordered_set<std::int64_t> placed;
   std::vector<Shared<VmmView>*> wanted;
   for (auto& [uid, look] : looks) {
-    for (const auto& process : look.vmm->processes) placed.insert(process.pid);
     if (strays == Strays::Everywhere || !look.vmm->vmm) wanted.push_back(&look.vmm);
   }
   if (wanted.empty()) return {};
+  std::unordered_set<std::int64_t> placed;
+  for (const auto& [uid, look] : looks) {
+    for (const auto& process : look.vmm->processes) placed.insert(process.pid);
+  }
   BGR_TRY(const auto found, find_processes("/qmp.sock", "/proc", [&](std::int64_t pid) { return placed.contains(pid); }));
   for (const auto& process : found) {
     for (auto* view : wanted) {
@@ -246,8 +250,8 @@ std::string Machines::look_at_qemu() {
 
 VmmView Machines::begin_view(const std::string& uid) const {
   VmmView view;
-  view.cgroup_exists = cgroups_ && cgroups_->exists(uid);
-  view.cgroup_populated = view.cgroup_exists && cgroups_->populated(uid);
+  view.cgroup_populated = cgroups_ && cgroups_->populated(uid);
+  view.cgroup_exists = view.cgroup_populated || (cgroups_ && cgroups_->exists(uid));
   view.driver = "qemu";
   view.accelerator = options_.accelerator.name;
   view.accelerator_reason = options_.accelerator.reason;
