@@ -11,8 +11,9 @@
 #include "daemon/options.hpp"
 
 int main(int argc, char** argv) {
-  // By default each of the worker threads gets an arena that keeps what it once held: 20 MB more at 200 VMs.
-  ::mallopt(M_ARENA_MAX, 2);
+  // By default each of the worker threads gets an arena that keeps what it once held: 20 MB more at 200 VMs. With fewer than
+  // four, what reads the host and what reads the database wait for each other when the daemon starts.
+  ::mallopt(M_ARENA_MAX, 4);
   const auto options = banger::daemon::parse_options(argc, argv);
   if (!options) return options.error();
   banger::log::set_up(options->log_format, options->log_level);
