@@ -127,14 +127,14 @@ Result<void> check_above(const fs::path& directory) {
 }
 
 // Either directory itself may be a link: somebody chose its place. What is in it is ours to lay out.
-struct Ground {
+struct GroundPlan {
   fs::path directory;
   std::string_view option;
   unsigned mode;
   std::vector<std::string_view> rooms;
 };
 
-Result<void> check_room(const Ground& ground, const fs::path& path) {
+Result<void> check_room(const GroundPlan& ground, const fs::path& path) {
   struct stat info{};
   if (::lstat(path.c_str(), &info) != 0) {
     if (errno == ENOENT) return {};
@@ -151,7 +151,7 @@ Result<void> check_room(const Ground& ground, const fs::path& path) {
   return check_nobody_elses(path, info, fmt::format("{:04o}", ground.mode));
 }
 
-Result<void> lay(const Ground& ground) {
+Result<void> lay(const GroundPlan& ground) {
   BGR_CHECK(check_above(ground.directory));
   BGR_CHECK(make_directories(ground.directory, ground.mode));
   struct stat info{};
@@ -197,9 +197,9 @@ Result<Grounds> prepare(const Options& options) {
   Grounds grounds;
   BGR_TRY(grounds.shim_path, find_program(options, "banger-shim"));
   BGR_TRY(grounds.init_path, find_program(options, "banger-init"));
-  const Ground state{options.state_dir, "--state-dir", 0700, {"db", "vms", "networks", "images", "kernels", "ssh"}};
+  const GroundPlan state{options.state_dir, "--state-dir", 0700, {"db", "vms", "networks", "images", "kernels", "ssh"}};
   if (const auto laid = lay(state); !laid) return fail(with_context(laid.error(), "the state directory is not usable"));
-  const Ground run{options.run_dir, "--run-dir", 0755, {"vm"}};
+  const GroundPlan run{options.run_dir, "--run-dir", 0755, {"vm"}};
   if (const auto laid = lay(run); !laid) return fail(with_context(laid.error(), "the run directory is not usable"));
   std::error_code error;
   grounds.state_dir = fs::canonical(options.state_dir, error).native();
