@@ -252,7 +252,7 @@ TEST_CASE("a running machine of which the store knows nothing is listed, left al
 }
 
 TEST_CASE("an orphaned machine ends and goes also when somebody suspended its root device and its directory is lost") {
-  Bench bench;
+  GarbageBench bench;
   bench.launch(kVm, true);
   bench.host.suspend(kVm);
   bench.host.lose_directory(kVm);
