@@ -52,6 +52,7 @@ struct MakeRootDisk {
   Bytes size;      // of the disk; zero: that of the image
   Bytes cow_size;  // of root.cow; zero: default_cow_size
   api::DiskBackend backend = api::DiskBackend::Auto;
+  bool present = false;  // as in MakeDataDisk
   bool operator==(const MakeRootDisk&) const = default;
 };
 
@@ -61,6 +62,8 @@ struct MakeDataDisk {
   std::string vm_uid;
   std::string disk;
   Bytes size;
+  bool present =
+      false;  // it was seen, so it is grown only; NotFound when it went since: an empty one in its place would hide that
   bool operator==(const MakeDataDisk&) const = default;
 };
 

@@ -70,8 +70,10 @@ void Ledger::before(const Step& step) {
     if (wanted && host_.disk_exists(remove->vm_uid, "root")) fail("I6", "the disks of " + remove->vm_uid + " are removed");
   }
   if (const auto* start = std::get_if<actuators::StartJob>(&step)) {
-    if (const auto* root = std::get_if<actuators::MakeRootDisk>(&start->spec)) before_disk(root->vm_uid, "root");
-    if (const auto* data = std::get_if<actuators::MakeDataDisk>(&start->spec)) before_disk(data->vm_uid, data->disk);
+    const auto* root = std::get_if<actuators::MakeRootDisk>(&start->spec);
+    const auto* data = std::get_if<actuators::MakeDataDisk>(&start->spec);
+    if (root != nullptr && !root->present) before_disk(root->vm_uid, "root");
+    if (data != nullptr && !data->present) before_disk(data->vm_uid, data->disk);
   }
 }
 

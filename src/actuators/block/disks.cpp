@@ -139,6 +139,8 @@ Result<std::string> make_data_disk(const MakeDataDisk& job, const std::filesyste
   return "made";
 }
 
+Error gone() { return not_found("it was there and is gone; another is not made in its place"); }
+
 Result<std::string> grow_disk(Bytes size, const std::filesystem::path& path, std::uint64_t present) {
   const auto wanted = aligned(size);
   if (present >= wanted) return "kept";
@@ -167,6 +169,7 @@ Result<std::string> keep_or_make(const MakeRootDisk& job, const Layout& layout, 
     return "dm-snapshot";
   }
   BGR_TRY(const auto image, look_at(path));
+  if (!image && job.present) return fail(gone());
   if (!image) return make_root_disk(job, layout, stop);
   BGR_CHECK(grow_disk(job.size, path, static_cast<std::uint64_t>(image->st_size)));
   return noted_backend(path);
@@ -187,6 +190,7 @@ Result<std::string> run(const MakeDataDisk& job, const Layout& layout, const std
   if (stop.stop_requested()) return fail(stopped());
   const auto path = data_disk_path(layout, job.vm_uid, job.disk);
   BGR_TRY(const auto present, look_at(path));
+  if (!present && job.present) return fail(with_context(gone(), fmt::format("growing data disk {}", path.native())));
   auto made = present ? grow_disk(job.size, path, static_cast<std::uint64_t>(present->st_size)) : make_data_disk(job, path);
   if (!made) return fail(with_context(std::move(made).error(), fmt::format("making data disk {}", path.native())));
   return made;

@@ -204,6 +204,21 @@ TEST_CASE("a data disk is made once, then grown, never shrunk and never made ane
   CHECK(testing::read(path).starts_with("not a file system"));
 }
 
+TEST_CASE("a disk that went after it was seen is not made anew by the job that was to grow it") {
+  const DisksFixture f;
+  const MakeDataDisk data{.vm_uid = kUid, .disk = "data", .size = mib(64), .present = true};
+  const auto grown = run(data, f.layout, {});
+  REQUIRE(!grown);
+  CHECK(grown.error().code == ErrorCode::NotFound);
+  CHECK(!std::filesystem::exists(data_disk_path(f.layout, kUid, "data")));
+  auto root = f.root(mib(1));
+  root.present = true;
+  const auto root_grown = run(root, f.layout, {});
+  REQUIRE(!root_grown);
+  CHECK(root_grown.error().code == ErrorCode::NotFound);
+  CHECK(!std::filesystem::exists(root_disk_path(f.layout, kUid)));
+}
+
 TEST_CASE("disks are observed by their files, root first, and synced") {
   const DisksFixture f;
   CHECK(observe_disks(f.layout, "0123abcd-0123-4567-89ab-ffffffffffff").value().empty());

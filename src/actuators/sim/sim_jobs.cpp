@@ -78,6 +78,7 @@ Result<std::string> SimHost::work(const MakeRootDisk& job) {
   Vm& vm = vms_[job.vm_uid];
   if (!vm.directory) return fail(not_found("making the root disk: the VM's directory does not exist"));
   const auto disk = vm.disks.find("root");
+  if (disk == vm.disks.end() && job.present) return fail(not_found("growing the root disk: it is gone"));
   const bool snapshot = disk != vm.disks.end() ? vm.cow.has_value()
                                                : job.backend == api::DiskBackend::DmSnapshot ||
                                                      (job.backend == api::DiskBackend::Auto && device_mapper_);
@@ -100,6 +101,7 @@ Result<std::string> SimHost::work(const MakeRootDisk& job) {
 Result<std::string> SimHost::work(const MakeDataDisk& job) {
   Vm& vm = vms_[job.vm_uid];
   if (!vm.directory) return fail(not_found("making the disk: the VM's directory does not exist"));
+  if (job.present && !vm.disks.contains(job.disk)) return fail(not_found("growing the disk " + job.disk + ": it is gone"));
   auto& disk = vm.disks[job.disk];
   disk.name = job.disk;
   disk.path = data_disk_path(layout_, job.vm_uid, job.disk).string();

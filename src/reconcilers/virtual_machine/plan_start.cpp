@@ -211,10 +211,12 @@ bool plan_disks(Plan& plan, const Situation& at) {
                                      .base_path = at.observed.image.path,
                                      .size = at.spec.root_disk.size.value_or(Bytes{}),
                                      .cow_size = at.spec.root_disk.cow.size.value_or(Bytes{}),
-                                     .backend = at.spec.root_disk.backend};
+                                     .backend = at.spec.root_disk.backend,
+                                     .present = find_disk(at, "root") != nullptr};
   bool done = plan_disk(plan, at, "root", "root-disk", "RootDisk", root, root.size, root_has(at));
   for (const auto& disk : at.spec.disks) {
-    const actuators::MakeDataDisk data{.vm_uid = at.uid, .disk = disk.name, .size = disk.size};
+    const actuators::MakeDataDisk data{
+        .vm_uid = at.uid, .disk = disk.name, .size = disk.size, .present = find_disk(at, disk.name) != nullptr};
     done = plan_disk(plan, at, disk.name, "disk-" + disk.name, "Disk/" + disk.name, data, disk.size, file_size(at, disk.name)) &&
            done;
   }
