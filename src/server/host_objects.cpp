@@ -9,7 +9,6 @@
 #include "server/handler.hpp"
 
 namespace banger::server {
-namespace json = boost::json;
 namespace {
 
 StatusError unavailable(std::string message) {

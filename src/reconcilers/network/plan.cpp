@@ -74,7 +74,7 @@ Choice pick(const Observed& observed) {
 
 // What was picked before; a status that was lost is read off the bridge that stands on it.
 std::optional<Cidr> made_or_recorded(const api::Network& network, const Observed& observed, const actuators::LinkView* bridge) {
-  if (const auto recorded = parse_cidr(network.status.cidr)) return *recorded;
+  if (auto recorded = parse_cidr(network.status.cidr)) return recorded;
   if (bridge == nullptr || !is_ours(*bridge, observed.host.uid) || bridge->addresses.size() != 1) return std::nullopt;
   const auto made = parse_cidr(bridge->addresses.front());
   if (!made) return std::nullopt;
